@@ -1,0 +1,168 @@
+//! Backing chains: an image, the files it stands on, and who may open them.
+//!
+//! Names inside an image are claims. They are parsed as QEMU does, shown, and opened only under an
+//! [`OpenPolicy`]. A link that cannot be followed is a fact of the chain, never its failure.
+
+mod folder;
+mod map;
+mod policy;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use folder::{FolderImage, FolderIndex};
+pub use map::{MapDetail, MapEntry};
+pub use policy::{Decision, OpenPolicy};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::image::{FileReference, Format, ImageDriver, ImageInfo, SnapshotSelector};
+
+/// How a chain is opened.
+#[derive(Clone, Debug, Default)]
+pub struct ChainOptions {
+    /// Format of the active layer; probed when absent.
+    pub format: Option<Format>,
+    /// Which files the images may name.
+    pub policy: OpenPolicy,
+    /// Read although another process may be writing, taking no locks (`qemu-img -U`).
+    pub force_share: bool,
+    /// The guest disk as of this internal snapshot of the active layer.
+    pub snapshot: Option<SnapshotSelector>,
+    /// Do not follow backing files: the chain has one link.
+    pub active_only: bool,
+}
+
+/// One file of a chain.
+#[derive(Debug)]
+pub struct Link {
+    /// How its overlay names it; `None` for the active layer.
+    pub reference: Option<FileReference>,
+    /// The local file that is meant, as far as the name means one.
+    pub path: Option<PathBuf>,
+    /// Length of the file in bytes, where it could be asked.
+    pub file_size: Option<u64>,
+    /// Bytes allocated on the host, where it could be asked.
+    pub allocated_size: Option<u64>,
+    /// Who else uses the file, in words ("qemu-system-x86_64, pid 4711, writing").
+    pub holders: Vec<String>,
+    /// It was opened without locks because another process holds it for writing: what is read may
+    /// change under us.
+    pub unstable: bool,
+    /// The image, or what is wrong.
+    pub state: LinkState,
+}
+
+/// Whether a link could be opened.
+#[derive(Debug)]
+pub enum LinkState {
+    /// Yes.
+    Open(Arc<dyn ImageDriver>),
+    /// The header was read, but the guest data cannot be (encrypted, data file not allowed or
+    /// missing).
+    HeaderOnly(Arc<dyn ImageDriver>, LinkProblem),
+    /// No.
+    Broken(LinkProblem),
+}
+
+/// What is wrong with a link.
+#[derive(Debug)]
+pub enum LinkProblem {
+    /// There is no such file.
+    Missing,
+    /// It is a link further up: the chain would never end.
+    Cyclic,
+    /// The chain is longer than [`Chain::MAX_LINKS`].
+    TooDeep,
+    /// The file is not what its overlay says it is.
+    WrongFormat {
+        /// The overlay's claim.
+        claimed: Format,
+        /// What the content looks like.
+        found: Format,
+    },
+    /// The policy asks for the user's word first; the reason in words.
+    NotAllowed(String),
+    /// The name means a network or pseudo protocol; those are never followed from inside an image.
+    Remote(String),
+    /// The guest data is encrypted ("aes", "luks").
+    Encrypted(String),
+    /// The format or a feature is not supported, or the file is damaged or unreadable.
+    Unreadable(Error),
+}
+
+impl Link {
+    /// The opened image, also when only its header could be used.
+    #[must_use]
+    pub fn image(&self) -> Option<&Arc<dyn ImageDriver>> {
+        match &self.state {
+            LinkState::Open(image) | LinkState::HeaderOnly(image, _) => Some(image),
+            LinkState::Broken(_) => None,
+        }
+    }
+
+    /// The header's facts.
+    #[must_use]
+    pub fn info(&self) -> Option<&ImageInfo> {
+        self.image().map(|image| image.info())
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> Option<&LinkProblem> {
+        match &self.state {
+            LinkState::Open(_) => None,
+            LinkState::HeaderOnly(_, problem) | LinkState::Broken(problem) => Some(problem),
+        }
+    }
+}
+
+/// An image and what it stands on, the active layer first. Never empty.
+#[derive(Debug)]
+pub struct Chain {
+    links: Vec<Link>,
+}
+
+impl Chain {
+    /// Longest chain that is followed (libvirt's figure).
+    pub const MAX_LINKS: usize = 200;
+
+    /// Opens `path` and follows its backing files under the options' policy.
+    ///
+    /// # Errors
+    /// When the active layer itself cannot be opened. Anything wrong further down is in
+    /// [`Chain::links`].
+    pub fn open(path: &Path, options: &ChainOptions) -> Result<Self> {
+        let _ = options;
+        Err(Error::unsupported("chains are not readable yet").with_path(path))
+    }
+
+    /// The links, the active layer first.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The active layer.
+    #[must_use]
+    pub fn active(&self) -> &Link {
+        &self.links[0]
+    }
+
+    /// The first link that is not open, with its index.
+    #[must_use]
+    pub fn first_problem(&self) -> Option<(usize, &LinkProblem)> {
+        self.links
+            .iter()
+            .enumerate()
+            .find_map(|(index, link)| Some((index, link.problem()?)))
+    }
+
+    /// The chain as one guest disk.
+    ///
+    /// # Errors
+    /// When a link is not open, naming it and the reason.
+    pub fn disk(&self) -> Result<Disk> {
+        Err(Error::unsupported("chains are not readable yet"))
+    }
+}

@@ -1,0 +1,3 @@
+//! `platter-img`: the engine without a window.
+
+fn main() {}

@@ -1,0 +1,146 @@
+//! How long work is watched and stopped: a cancel flag looked at in safe places, and counters of
+//! progress. No threads, no clock: whoever runs the work owns those.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Error;
+
+/// The work stopped because it was asked to. Not an error: nothing failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cancelled;
+
+/// Why long work ended early.
+#[derive(Debug)]
+pub enum Stop {
+    /// It was cancelled at a safe point.
+    Cancelled,
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A moment of progress.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Progress {
+    /// What is being done, a short English verb phrase ("reading refcounts").
+    pub phase: &'static str,
+    /// Bytes (or other units the phase counts) done.
+    pub done: u64,
+    /// Of this many; 0 while unknown.
+    pub total: u64,
+}
+
+/// Shared between the work and its watcher; clones refer to the same state.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    done: AtomicU64,
+    total: AtomicU64,
+    phase: Mutex<&'static str>,
+}
+
+impl Control {
+    /// A control nobody has cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the work to stop at its next safe point.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Called by the work where stopping leaves everything consistent.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when [`Control::cancel`] was called.
+    pub fn checkpoint(&self) -> Result<(), Cancelled> {
+        if self.shared.cancelled.load(Ordering::Relaxed) {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Starts a phase of `total` units (0 = unknown) and sets the counter back.
+    pub fn enter(&self, phase: &'static str, total: u64) {
+        *self
+            .shared
+            .phase
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = phase;
+        self.shared.done.store(0, Ordering::Relaxed);
+        self.shared.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Counts `units` as done.
+    pub fn advance(&self, units: u64) {
+        self.shared.done.fetch_add(units, Ordering::Relaxed);
+    }
+
+    /// Where the work is now.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            phase: *self
+                .shared
+                .phase
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            done: self.shared.done.load(Ordering::Relaxed),
+            total: self.shared.total.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_cancel_and_progress() {
+        let control = Control::new();
+        let worker = control.clone();
+        worker.enter("reading", 10);
+        worker.advance(4);
+        assert_eq!(
+            control.progress(),
+            Progress {
+                phase: "reading",
+                done: 4,
+                total: 10
+            }
+        );
+        assert_eq!(worker.checkpoint(), Ok(()));
+        control.cancel();
+        assert_eq!(worker.checkpoint(), Err(Cancelled));
+    }
+}

@@ -1,0 +1,3 @@
+//! Platter's window.
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! Disk image formats: what a guest offset means in one file.
+//!
+//! A driver knows one file (and an external data file that it was handed); backing files are the
+//! business of [`crate::chain`]. `registry` is the only place that names all formats.
+
+pub mod check;
+pub mod driver;
+pub mod extent;
+pub mod info;
+pub mod probe;
+mod registry;
+
+pub use check::{CheckReport, Finding};
+pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector};
+pub use extent::{Extent, ExtentState};
+pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
+pub use probe::{Probe, probe};
+pub use registry::open;

@@ -1,0 +1,2 @@
+//! Toolkit-free geometry of what the window draws: map cells, partition bar, chain layout, and
+//! their hit tests.
