@@ -4,6 +4,7 @@
 //! [`OpenPolicy`]. A link that cannot be followed is a fact of the chain, never its failure.
 
 mod folder;
+pub mod graph;
 mod map;
 mod policy;
 
