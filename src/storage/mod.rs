@@ -1,13 +1,18 @@
 //! Bytes at offsets, without any format: files and block devices, memory, a window of another
 //! storage, and a double that fails on purpose.
 
+mod file;
+mod lock;
 mod memory;
+mod sys;
 mod window;
 
 use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+pub use file::{FileId, FileStorage};
+pub use lock::LockMode;
 pub use memory::MemoryStorage;
 pub use window::WindowStorage;
 

@@ -1,0 +1,295 @@
+//! A regular file or a block device of the host.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::lock::{self, LockMode};
+use crate::storage::{Run, Storage, check_bounds};
+
+/// Which file of the host it is, whatever it is called.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FileId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// The identity of the file that `path` leads to, symbolic links followed.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(&std::fs::metadata(path)?))
+    }
+}
+
+impl From<&Metadata> for FileId {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// An open regular file or block device. Its locks are held until it is dropped.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+    path: PathBuf,
+    id: FileId,
+    is_device: bool,
+    is_locked: bool,
+}
+
+impl FileStorage {
+    /// Opens `path` for reading, after taking the locks of `lock`.
+    ///
+    /// Never blocks on a FIFO: what is neither regular file nor block device is refused unopened.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] when another program uses it in a way that excludes `lock`,
+    /// [`ErrorKind::Unsupported`] for anything but regular files and block devices, and as
+    /// `open(2)`.
+    pub fn open(path: &Path, lock: LockMode) -> Result<Self> {
+        let at_path = |error: Error| error.with_path(path);
+        let cannot_open = |error| Error::io("cannot open", error).with_path(path);
+
+        check_type(&std::fs::metadata(path).map_err(cannot_open)?).map_err(at_path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            // Should a FIFO take the file's place right now, this returns at once.
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+            .map_err(cannot_open)?;
+        let metadata = file.metadata().map_err(cannot_open)?;
+        check_type(&metadata).map_err(at_path)?;
+
+        let is_locked = lock::acquire(file.as_fd(), lock).map_err(at_path)?;
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            id: FileId::from(&metadata),
+            is_device: metadata.file_type().is_block_device(),
+            is_locked,
+        })
+    }
+
+    /// Which file it is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// A block device, not a regular file.
+    #[must_use]
+    pub fn is_block_device(&self) -> bool {
+        self.is_device
+    }
+
+    /// Whether the locks asked for are held; `false` where the host file system has none.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.is_locked
+    }
+
+    /// The next data run at or behind `offset` that begins before `end`; `None` when there is none.
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        let start = match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if start >= end {
+            return Ok(None);
+        }
+        match seek(&self.file, SeekFrom::Hole(start)) {
+            // A file that is written to meanwhile can answer with anything.
+            Ok(hole) => Ok(Some(start..hole.max(start + 1).min(end))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Storage for FileStorage {
+    fn size(&self) -> Result<u64> {
+        let size = if self.is_device {
+            seek(&self.file, SeekFrom::End(0)).map_err(io::Error::from)
+        } else {
+            self.file.metadata().map(|metadata| metadata.len())
+        };
+        size.map_err(|error| Error::io("cannot get the size", error).with_path(&self.path))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        // Behind 2^63 the kernel says "invalid argument", which would read as our mistake.
+        check_bounds(buf.len(), offset, i64::MAX as u64)
+            .map_err(|error| error.with_path(&self.path))?;
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| self.read_error(error, buf.len(), offset))
+    }
+
+    fn for_each_run(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let end = range.end.min(self.size()?);
+        let mut position = range.start;
+        while position < end {
+            let data = match self.next_data(position, end) {
+                Ok(Some(data)) => data,
+                Ok(None) => end..end,
+                // Block devices and some file systems cannot tell.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => position..end,
+                Err(error) => {
+                    return Err(Error::io("cannot find holes", error)
+                        .with_path(&self.path)
+                        .with_offset(position));
+                }
+            };
+            for (range, hole) in [(position..data.start, true), (data.clone(), false)] {
+                if !range.is_empty() && visit(Run { range, hole }).is_break() {
+                    return Ok(());
+                }
+            }
+            position = data.end;
+        }
+        Ok(())
+    }
+
+    fn allocated(&self) -> Result<Option<u64>> {
+        if self.is_device {
+            return Ok(None);
+        }
+        let metadata = self.file.metadata();
+        metadata
+            .map(|metadata| Some(metadata.blocks().saturating_mul(512)))
+            .map_err(|error| Error::io("cannot get the size", error).with_path(&self.path))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
+
+impl FileStorage {
+    fn read_error(&self, error: io::Error, length: usize, offset: u64) -> Error {
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            return Error::io(format!("cannot read {length} bytes"), error)
+                .with_path(&self.path)
+                .with_offset(offset);
+        }
+        let size = self.size().unwrap_or(offset);
+        let outside = check_bounds(length, offset, size).err();
+        outside
+            .unwrap_or_else(|| Error::new(ErrorKind::OutOfBounds, "the file was cut meanwhile"))
+            .with_path(&self.path)
+            .with_offset(offset)
+    }
+}
+
+fn check_type(metadata: &Metadata) -> Result<()> {
+    let kind = metadata.file_type();
+    let what = if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a special file"
+    };
+    Err(Error::unsupported(format!(
+        "{what} is neither a regular file nor a block device"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(storage: &FileStorage, range: Range<u64>) -> Vec<(Range<u64>, bool)> {
+        let mut runs = Vec::new();
+        storage
+            .for_each_run(range, &mut |run| {
+                runs.push((run.range, run.hole));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        runs
+    }
+
+    #[test]
+    fn reads_inside_and_refuses_the_outside() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 1000]).unwrap();
+        let storage = FileStorage::open(file.path(), LockMode::Read).unwrap();
+        assert_eq!(storage.size().unwrap(), 1000);
+        let mut buf = [0; 10];
+        storage.read_at(&mut buf, 990).unwrap();
+        assert_eq!(buf, [7; 10]);
+        for offset in [991, 5000, i64::MAX as u64, u64::MAX - 5] {
+            let error = storage.read_at(&mut buf, offset).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfBounds, "{offset}");
+            assert_eq!(error.offset(), Some(offset));
+            assert_eq!(error.path(), Some(file.path()));
+        }
+        assert_eq!(storage.id(), FileId::of(file.path()).unwrap());
+    }
+
+    #[test]
+    fn tells_holes_from_data() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        file.as_file().write_all_at(&[1; 4096], 256 << 10).unwrap();
+        let storage = FileStorage::open(file.path(), LockMode::Peek).unwrap();
+        let (start, end) = (256 << 10, 260 << 10);
+        assert_eq!(
+            runs(&storage, 0..u64::MAX),
+            [(0..start, true), (start..end, false), (end..1 << 20, true)]
+        );
+        assert_eq!(
+            runs(&storage, start + 1..end + 1),
+            [(start + 1..end, false), (end..end + 1, true)]
+        );
+        assert_eq!(runs(&storage, 2 << 20..3 << 20), []);
+        assert_eq!(storage.allocated().unwrap(), Some(4096));
+    }
+
+    #[test]
+    fn refuses_what_is_no_file_without_blocking() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        for path in [fifo.as_path(), folder.path(), Path::new("/dev/null")] {
+            let error = FileStorage::open(path, LockMode::Read).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        }
+        let missing = FileStorage::open(&folder.path().join("no"), LockMode::Read);
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,78 @@
+//! The kernel interface: calls that neither `std` nor `rustix` offers. The only unsafe code of the
+//! engine; every function is a thin, safe wrapper around one call.
+#![allow(
+    unsafe_code,
+    reason = "raw fcntl and ioctl calls; each says why it is sound"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The kind of an OFD byte-range lock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum RangeLock {
+    Read,
+    Write,
+    None,
+}
+
+impl RangeLock {
+    fn as_type(self) -> libc::c_short {
+        let kind = match self {
+            Self::Read => libc::F_RDLCK,
+            Self::Write => libc::F_WRLCK,
+            Self::None => libc::F_UNLCK,
+        };
+        short(kind)
+    }
+}
+
+/// Takes (or, with [`RangeLock::None`], gives back) the OFD lock of one byte, without waiting.
+///
+/// # Errors
+/// `EAGAIN` or `EACCES` when another open file description holds a conflicting lock; `EINVAL`,
+/// `ENOLCK`… where the file system has no such locks.
+pub(super) fn lock_byte(fd: BorrowedFd<'_>, byte: u64, lock: RangeLock) -> io::Result<()> {
+    let request = flock_of(byte, lock)?;
+    // SAFETY: `request` is a valid flock that outlives the call, and the kernel only reads it.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const request) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Whether taking `lock` on one byte would meet a lock of another open file description.
+///
+/// # Errors
+/// Where the file system has no such locks.
+pub(super) fn lock_would_conflict(
+    fd: BorrowedFd<'_>,
+    byte: u64,
+    lock: RangeLock,
+) -> io::Result<bool> {
+    let mut request = flock_of(byte, lock)?;
+    // SAFETY: `request` is a valid flock that outlives the call; the kernel writes a valid one back.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(request.l_type != RangeLock::None.as_type())
+}
+
+fn flock_of(byte: u64, lock: RangeLock) -> io::Result<libc::flock> {
+    let start = libc::off_t::try_from(byte).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: flock is plain integers, for which all zeroes is a value. (Its padding differs between
+    // architectures, so it cannot be written as a literal.)
+    let mut request: libc::flock = unsafe { std::mem::zeroed() };
+    request.l_type = lock.as_type();
+    request.l_whence = short(libc::SEEK_SET);
+    request.l_start = start;
+    request.l_len = 1;
+    Ok(request)
+}
+
+/// These constants are `c_int` in some C libraries and `c_short` in the structure.
+fn short(constant: libc::c_int) -> libc::c_short {
+    libc::c_short::try_from(constant).unwrap_or(libc::c_short::MAX)
+}
