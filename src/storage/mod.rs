@@ -1,6 +1,7 @@
 //! Bytes at offsets, without any format: files and block devices, memory, a window of another
 //! storage, and a double that fails on purpose.
 
+mod fault;
 mod file;
 mod lock;
 mod memory;
@@ -11,6 +12,7 @@ use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+pub use fault::{Fault, FaultStorage};
 pub use file::{FileId, FileStorage};
 pub use lock::LockMode;
 pub use memory::MemoryStorage;
