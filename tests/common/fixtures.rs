@@ -1,0 +1,160 @@
+//! Images by name, made by the programs that other people make theirs with.
+//!
+//! `tests/README.md` lists what each name makes. Sizes, UUIDs and contents are the same every time.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::{root, run, run_tool, tool};
+
+/// Makes the files of the fixture `name` in `folder`.
+///
+/// # Panics
+/// When there is no such fixture, or a program it needs is missing or fails.
+pub(crate) fn make(name: &str, folder: &Path) {
+    match name {
+        "demo" => demo(folder),
+        "missing-backing" => missing_backing(folder),
+        "dirty" => set_incompatible_feature(folder, "dirty", 0),
+        "corrupt" => set_incompatible_feature(folder, "corrupt", 1),
+        "encrypted" => encrypted(folder),
+        "huge" => create(folder, "huge.qcow2", &["-f", "qcow2"], "63T"),
+        "mbr" => mbr(folder),
+        "grown" => grown(folder),
+        "fixed-vhd" => create(
+            folder,
+            "fixed.vhd",
+            &["-f", "vpc", "-o", "subformat=fixed"],
+            "64M",
+        ),
+        "vmdk" => create(folder, "disk.vmdk", &["-f", "vmdk"], "64M"),
+        _ => panic!("there is no fixture {name:?}: see tests/README.md"),
+    }
+}
+
+/// `debian-base.qcow2`, `web.qcow2`, `web-staging.qcow2`, `mail.qcow2`: see `build-aux/make-demo`.
+fn demo(folder: &Path) {
+    for program in [
+        "qemu-img", "qemu-io", "sfdisk", "mke2fs", "mkfs.fat", "mcopy",
+    ] {
+        drop(tool(program));
+    }
+    run(tool("bash")
+        .arg(root().join("build-aux/make-demo"))
+        .arg(folder));
+}
+
+/// `qemu-img create OPTIONS… FOLDER/FILE SIZE`.
+fn create(folder: &Path, file: &str, options: &[&str], size: &str) {
+    run(tool("qemu-img")
+        .args(["create", "-q"])
+        .args(options)
+        .arg(folder.join(file))
+        .arg(size));
+}
+
+/// `overlay.qcow2` names `gone.qcow2`, which is not there.
+fn missing_backing(folder: &Path) {
+    create(folder, "gone.qcow2", &["-f", "qcow2"], "1G");
+    create(
+        folder,
+        "overlay.qcow2",
+        &["-f", "qcow2", "-F", "qcow2", "-b", "gone.qcow2"],
+        "1G",
+    );
+    std::fs::remove_file(folder.join("gone.qcow2")).expect("gone.qcow2 can be removed");
+}
+
+/// `NAME.qcow2`, 1 GiB, with one bit of the header's incompatible features set (offset 72, big
+/// endian): what a killed or an alarmed QEMU leaves behind.
+fn set_incompatible_feature(folder: &Path, name: &str, bit: u32) {
+    let file = format!("{name}.qcow2");
+    create(
+        folder,
+        &file,
+        &["-f", "qcow2", "-o", "lazy_refcounts=on"],
+        "1G",
+    );
+    File::options()
+        .write(true)
+        .open(folder.join(file))
+        .and_then(|image| image.write_all_at(&(1u64 << bit).to_be_bytes(), 72))
+        .expect("the header can be written");
+}
+
+/// `luks.qcow2`, 1 GiB, encrypted with the passphrase "secret" (a key derived fast on purpose).
+fn encrypted(folder: &Path) {
+    create(
+        folder,
+        "luks.qcow2",
+        &[
+            "-f",
+            "qcow2",
+            "--object",
+            "secret,id=key,data=secret",
+            "-o",
+            "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10",
+        ],
+        "1G",
+    );
+}
+
+/// `mbr.raw`, 1 GiB: two primary partitions (FAT32 "DATA", ext4 "system"), an extended one with
+/// two logical ones in it, and free space.
+fn mbr(folder: &Path) {
+    let disk = folder.join("mbr.raw");
+    create(folder, "mbr.raw", &["-f", "raw"], "1G");
+    partition(
+        &disk,
+        "label: dos\nlabel-id: 0x5a17c0de\n\
+         start=2048, size=204800, type=c\n\
+         start=206848, size=409600, type=83, bootable\n\
+         start=616448, size=819200, type=5\n\
+         start=618496, size=204800, type=83\n\
+         start=825344, size=204800, type=82\n",
+    );
+    run(tool("mkfs.fat")
+        .args(["-F", "32", "-s", "1", "-n", "DATA", "--offset", "2048"])
+        .arg(&disk)
+        .arg("102400"));
+    run(tool("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-L", "system", "-E"])
+        .arg(format!("offset={}", 206_848 * 512))
+        .arg(&disk)
+        .arg("200M"));
+}
+
+/// `grown.raw`: a GPT disk of 1 GiB that was enlarged to 2 GiB, so that the backup GPT is no longer
+/// at its end.
+fn grown(folder: &Path) {
+    let disk = folder.join("grown.raw");
+    create(folder, "grown.raw", &["-f", "raw"], "1G");
+    partition(
+        &disk,
+        "label: gpt\nstart=2048, size=1048576, name=\"data\"\n",
+    );
+    run_tool("truncate", ["-s".as_ref(), "2G".as_ref(), disk.as_os_str()]);
+}
+
+fn partition(disk: &Path, script: &str) {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let mut sfdisk = tool("sfdisk")
+        .arg("--quiet")
+        .arg(disk)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("sfdisk starts");
+    let mut stdin = sfdisk.stdin.take().expect("sfdisk has an input");
+    stdin
+        .write_all(script.as_bytes())
+        .expect("sfdisk reads its script");
+    drop(stdin);
+    assert!(
+        sfdisk.wait().expect("sfdisk ends").success(),
+        "sfdisk {}",
+        disk.display()
+    );
+}

@@ -1,0 +1,135 @@
+//! The window, end to end: the real binary on a private desktop, driven through its accessibility
+//! tree as a user would, on images that other programs made.
+//!
+//! Every `tests/e2e/*.steps` is a test; `tests/README.md` says how to write one.
+
+mod common;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each test is a desktop of its own: more at once than this only slows all of them.
+    arguments.test_threads.get_or_insert(2);
+    let trials = steps_files()
+        .into_iter()
+        .map(|file| {
+            let name = file
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            Trial::test(name, move || run_steps(&file))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn steps_files() -> Vec<PathBuf> {
+    let folder = common::root().join("tests/e2e");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("tests/e2e can be listed").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "steps")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// What a steps file asks for before its first step, in lines that begin with `#:`.
+#[derive(Debug, Default)]
+struct Needs {
+    fixtures: Vec<String>,
+    open: Vec<String>,
+    /// For the driver: `--env K=V`, `--setting K=V`, `--size WxH`.
+    options: Vec<String>,
+}
+
+fn parse_needs(text: &str) -> Result<Needs, Failed> {
+    let mut needs = Needs::default();
+    for line in text.lines().filter_map(|line| line.strip_prefix("#:")) {
+        let (key, value) = line
+            .trim()
+            .split_once(' ')
+            .ok_or_else(|| format!("'#:{line}' has no value"))?;
+        let value = value.trim().to_owned();
+        match key {
+            "fixture" => needs.fixtures.push(value),
+            "open" => needs.open.push(value),
+            "env" | "setting" | "size" => needs.options.extend([format!("--{key}"), value]),
+            _ => return Err(format!("'#:{line}': no such key").into()),
+        }
+    }
+    Ok(needs)
+}
+
+fn run_steps(file: &Path) -> Result<(), Failed> {
+    let needs = parse_needs(&std::fs::read_to_string(file)?)?;
+    require_desktop();
+    let scratch = common::scratch();
+    for fixture in &needs.fixtures {
+        common::fixtures::make(fixture, scratch.path());
+    }
+    let artifacts = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("window")
+        .join(file.file_stem().unwrap_or_default());
+    let mut tmp = OsString::from("TMP=");
+    tmp.push(scratch.path());
+
+    let mut driver = driver();
+    driver
+        .arg(common::root().join("tests/uidrive/uidrive.py"))
+        .arg("run")
+        .arg(file)
+        .arg("--artifacts")
+        .arg(&artifacts)
+        .arg("--define")
+        .arg(tmp)
+        .args(["--wm", "xfwm4"])
+        .args(&needs.options)
+        .arg("--cwd")
+        .arg(scratch.path())
+        .arg("--")
+        .arg(env!("CARGO_BIN_EXE_platter"))
+        .args(needs.open.iter().map(|image| scratch.path().join(image)));
+    if std::env::var_os("CI").is_some() && std::env::var_os("UIDRIVE_SLOW").is_none() {
+        driver.env("UIDRIVE_SLOW", "4");
+    }
+    let output = common::output(&mut driver);
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}\n{}{}\nscreenshot and accessibility tree: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        artifacts.display()
+    )
+    .into())
+}
+
+/// The distribution's Python, which has the `gi` module; `python3` in `PATH` may be another one.
+fn driver() -> Command {
+    Command::new("/usr/bin/python3")
+}
+
+/// Fails in words where a part of the desktop is missing.
+fn require_desktop() {
+    for program in ["Xvfb", "xfwm4", "dbus-daemon"] {
+        drop(common::tool(program));
+    }
+    let has_gi = driver().args(["-c", "import gi"]).output();
+    assert!(
+        has_gi.is_ok_and(|output| output.status.success()),
+        "python3-gi is not installed: {}",
+        common::INSTALL_HINT
+    );
+}
