@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# Format, lints, tests, and one line of totals at the end.
+
+failures=()
+
+# step NAME COMMAND…: runs it, and goes on after a failure to show everything that is wrong.
+step() {
+    local name=$1
+    shift
+    say "== $name"
+    "$@" || failures+=("$name")
+}
+
+cmd_lint() {
+    install_packages build demo test
+    install_rust
+    lints
+    report_failures
+}
+
+lints() {
+    step "format" cargo fmt --check
+    step "scripts" shellcheck -x build-aux/dev build-aux/make-demo .ci/run
+    step "lints, engine and command line" cargo clippy --quiet --locked --no-default-features \
+        --all-targets -- -D warnings
+    step "lints, window" cargo clippy --quiet --locked --all-targets -- -D warnings
+    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps --lib
+    # The licences are in the tests too; cargo-deny also knows of duplicates and sources.
+    if cargo deny --version >/dev/null 2>&1; then
+        step "dependencies" cargo deny --offline --log-level error check bans licenses sources
+    fi
+}
+
+cmd_test() {
+    install_packages build demo test
+    install_qemu_oracle
+    install_rust
+    lints
+    local log=$CARGO_TARGET_DIR/dev-test.log
+    mkdir -p "$CARGO_TARGET_DIR"
+    step "tests" run_tests "$log" "$@"
+    report_failures || true
+    totals <"$log"
+    ((${#failures[@]} == 0))
+}
+
+# All tests of all targets; the terminal does not repeat each one that passed.
+run_tests() {
+    local log=$1
+    shift
+    cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" |
+        grep -vE '^(test .* ok|running [0-9]+ tests?|)$'
+    return "${PIPESTATUS[0]}"
+}
+
+report_failures() {
+    ((${#failures[@]} == 0)) && return
+    printf 'dev: failed: %s\n' "${failures[@]}" >&2
+    return 1
+}
+
+# Sums the `test result:` lines of all test programs.
+totals() {
+    awk '
+        /^test result: / {
+            for (i = 2; i <= NF; i++) {
+                if ($i ~ /^passed/) passed += $(i - 1)
+                if ($i ~ /^failed/) failed += $(i - 1)
+                if ($i ~ /^ignored/) skipped += $(i - 1)
+            }
+        }
+        END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }
+    '
+}
