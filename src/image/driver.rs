@@ -92,6 +92,16 @@ pub trait ImageDriver: Debug + Send + Sync {
         missing: &mut Vec<Range<u64>>,
     ) -> Result<()>;
 
+    /// Whether much of what the tables call data lies in holes of the data storage, because the
+    /// clusters were allocated without being written (`preallocation=metadata`). Only then does
+    /// `qemu-img map` look for holes; a driver answers by the same rule as QEMU's.
+    ///
+    /// # Errors
+    /// When the tables that tell cannot be read.
+    fn has_preallocated_metadata(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Where a guest offset is mapped; `None` for a format without tables.
     ///
     /// # Errors

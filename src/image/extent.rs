@@ -7,8 +7,12 @@ use crate::units::HostOffset;
 /// What one image (not its backing files) holds for a run of guest bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ExtentState {
-    /// Nothing: the backing file decides, or it reads as zeroes.
-    Unallocated,
+    /// Nothing: the backing file decides, or it reads as zeroes. `host` where there is room for it
+    /// already: an unallocated subcluster of an allocated cluster (QCOW2's extended L2 entries).
+    Unallocated {
+        /// Host offset of that room.
+        host: Option<HostOffset>,
+    },
     /// Reads as zeroes whatever the backing file holds. `host` where clusters stay preallocated.
     Zero {
         /// Host offset of the preallocated clusters.
@@ -43,10 +47,14 @@ impl Extent {
         let length = self.guest.end - self.guest.start;
         let adjacent = |a: HostOffset, b: HostOffset| a.checked_add(length) == Some(b);
         match (self.state, next.state) {
-            (ExtentState::Unallocated, ExtentState::Unallocated)
+            (ExtentState::Unallocated { host: None }, ExtentState::Unallocated { host: None })
             | (ExtentState::Compressed, ExtentState::Compressed)
             | (ExtentState::Zero { host: None }, ExtentState::Zero { host: None }) => true,
-            (ExtentState::Zero { host: Some(a) }, ExtentState::Zero { host: Some(b) })
+            (
+                ExtentState::Unallocated { host: Some(a) },
+                ExtentState::Unallocated { host: Some(b) },
+            )
+            | (ExtentState::Zero { host: Some(a) }, ExtentState::Zero { host: Some(b) })
             | (ExtentState::Data { host: a }, ExtentState::Data { host: b }) => adjacent(a, b),
             _ => false,
         }
