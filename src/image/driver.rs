@@ -69,7 +69,8 @@ pub trait ImageDriver: Debug + Send + Sync {
 
     /// Visits the extents of `range` in guest order, without gap or overlap, each as long as the
     /// format lets it be and cut to `range` (which is cut to the virtual size), until the visitor
-    /// breaks. Tables are streamed: memory does not grow with the range.
+    /// breaks. Tables are streamed: memory does not grow with the range. A format without tables
+    /// reports holes of its file as [`crate::image::ExtentState::Zero`] with a host offset.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] for a damaged table entry, naming it.
