@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::control::{Control, Stop};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::check::CheckReport;
 use crate::image::extent::Extent;
 use crate::image::info::{Format, ImageInfo};
@@ -131,5 +131,19 @@ pub trait ImageDriver: Debug + Send + Sync {
     /// The virtual size in bytes, for short.
     fn virtual_size(&self) -> u64 {
         self.info().virtual_size
+    }
+}
+
+/// The check every driver makes before it reads.
+pub(super) fn check_range(length: usize, offset: GuestOffset, virtual_size: u64) -> Result<()> {
+    match offset.checked_add(length as u64) {
+        Some(end) if end.0 <= virtual_size => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::OutOfBounds,
+            format!(
+                "read of {length} bytes at guest offset {offset} passes the end of the disk at \
+                 {virtual_size:#x}"
+            ),
+        )),
     }
 }

@@ -8,6 +8,8 @@ pub mod driver;
 pub mod extent;
 pub mod info;
 pub mod probe;
+mod qcow2;
+mod raw;
 mod registry;
 
 pub use check::{CheckReport, Finding};

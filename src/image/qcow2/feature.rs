@@ -1,0 +1,75 @@
+//! Feature bits, and the refusal of those nobody here knows.
+
+use crate::error::{Error, Result};
+use crate::image::qcow2::extension::{self, Extension};
+use crate::image::qcow2::header::text;
+
+/// Incompatible: not closed properly; refcounts may be wrong.
+pub(super) const DIRTY: u64 = 1 << 0;
+/// Incompatible: damaged; must not be written.
+pub(super) const CORRUPT: u64 = 1 << 1;
+/// Incompatible: guest clusters are in an external data file.
+pub(super) const DATA_FILE: u64 = 1 << 2;
+/// Incompatible: the compression type is not zlib.
+pub(super) const COMPRESSION: u64 = 1 << 3;
+/// Incompatible: L2 entries have subclusters.
+pub(super) const EXTENDED_L2: u64 = 1 << 4;
+/// Compatible: refcounts may lag behind.
+pub(super) const LAZY_REFCOUNTS: u64 = 1 << 0;
+/// Autoclear: the bitmaps extension is consistent with the data.
+pub(super) const BITMAPS: u64 = 1 << 0;
+/// Autoclear: the external data file is a raw image by itself.
+pub(super) const DATA_FILE_RAW: u64 = 1 << 1;
+
+const KNOWN_INCOMPATIBLE: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2;
+/// An entry of the feature name table: type, bit, 46 bytes of name.
+const NAME_ENTRY: usize = 48;
+const TYPE_INCOMPATIBLE: u8 = 0;
+
+/// Refuses incompatible features that are not known, by the names that the image itself gives
+/// them in its feature name table, else by number.
+pub(super) fn refuse_unknown(incompatible: u64, extensions: &[Extension]) -> Result<()> {
+    let unknown = incompatible & !KNOWN_INCOMPATIBLE;
+    if unknown == 0 {
+        return Ok(());
+    }
+    let names: Vec<String> = (0..64)
+        .filter(|bit| unknown >> bit & 1 != 0)
+        .map(|bit| name_of(bit, extensions).unwrap_or_else(|| format!("bit {bit}")))
+        .collect();
+    Err(Error::unsupported(format!(
+        "Unsupported qcow2 feature(s): {}",
+        names.join(", ")
+    ))
+    .with_field("incompatible_features")
+    .with_offset(72))
+}
+
+fn name_of(bit: u8, extensions: &[Extension]) -> Option<String> {
+    extensions
+        .iter()
+        .filter(|(kind, _)| *kind == extension::FEATURE_NAMES)
+        .flat_map(|(_, table)| table.chunks_exact(NAME_ENTRY))
+        .find(|entry| entry[0] == TYPE_INCOMPATIBLE && entry[1] == bit)
+        .map(|entry| text(&entry[2..]))
+        .filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_features_are_refused_by_the_name_the_image_gives() {
+        let mut entry = vec![TYPE_INCOMPATIBLE, 7];
+        entry.extend_from_slice(b"flux capacitor");
+        entry.resize(NAME_ENTRY, 0);
+        let extensions = [(extension::FEATURE_NAMES, entry)];
+        let error = refuse_unknown(1 << 7 | 1 << 63 | DIRTY, &extensions).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "Unsupported qcow2 feature(s): flux capacitor, bit 63"
+        );
+        assert!(refuse_unknown(KNOWN_INCOMPATIBLE, &[]).is_ok());
+    }
+}
