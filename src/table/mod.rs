@@ -1,4 +1,15 @@
 //! Partition tables on any storage: MBR with extended and logical partitions, GPT, or none.
+//!
+//! GPT is read as the UEFI specification (2.10, chapter 5) lays it down, MBR as Linux and the DOS
+//! descendants do it. Where both are on a disk, Linux decides what counts: a GPT needs its
+//! protective MBR.
+
+mod damage;
+mod ebr;
+mod gpt;
+mod mbr;
+mod regions;
+mod types;
 
 use std::ops::Range;
 
@@ -38,6 +49,15 @@ pub enum PartitionType {
     Mbr(u8),
 }
 
+/// The usual name of a partition type ("EFI System", "Linux LVM"); `None` if it has none.
+#[must_use]
+pub fn type_name(kind: PartitionType) -> Option<&'static str> {
+    match kind {
+        PartitionType::Gpt(guid) => types::gpt_name(guid),
+        PartitionType::Mbr(code) => types::mbr_name(code),
+    }
+}
+
 /// One partition.
 #[derive(Clone, Debug)]
 pub struct Partition {
@@ -66,6 +86,16 @@ impl Partition {
     #[must_use]
     pub fn alignment(&self) -> u64 {
         1 << self.range.start.trailing_zeros().min(30)
+    }
+
+    /// What its GPT attribute bits say, in words ("required", "read-only"); a bit without a known
+    /// meaning as "bit N". Empty for an MBR partition.
+    #[must_use]
+    pub fn describe_attributes(&self) -> Vec<String> {
+        match self.kind {
+            PartitionType::Gpt(kind) => gpt::describe_attributes(kind, self.attributes),
+            PartitionType::Mbr(_) => Vec::new(),
+        }
     }
 }
 
@@ -119,7 +149,7 @@ impl PartitionTable {
     /// the free space between them follow their extended partition.
     #[must_use]
     pub fn regions(&self) -> Vec<Region> {
-        Vec::new()
+        regions::regions(self)
     }
 }
 
@@ -130,13 +160,31 @@ impl PartitionTable {
 /// Only when reading the disk fails.
 pub fn read(disk: &dyn Storage) -> Result<PartitionTable> {
     let disk_size = disk.size()?;
-    Ok(PartitionTable {
-        kind: TableKind::None,
-        sector_size: 512,
-        disk_size,
-        id: None,
-        partitions: Vec::new(),
-        usable: 0..disk_size,
-        damage: Vec::new(),
-    })
+    let boot = mbr::BootSector::read(disk)?;
+    let copies = gpt::Copies::find(disk, disk_size)?;
+    if gpt::counts(disk, disk_size, &boot, copies.as_ref())? {
+        return gpt::read(disk_size, &boot, copies.as_ref());
+    }
+    let mut table = mbr::read(disk, disk_size, &boot)?;
+    if table.kind == TableKind::Mbr && copies.is_some_and(|copies| copies.any_good()) {
+        table.damage.push(Damage {
+            message: "a GPT is on the disk too, but the MBR has no protective partition for it: \
+                      Linux reads the MBR"
+                .to_owned(),
+            offset: 0,
+            serious: false,
+        });
+    }
+    Ok(table)
+}
+
+/// Order of [`PartitionTable::partitions`]: an extended partition before what it contains.
+fn sort(partitions: &mut [Partition]) {
+    partitions.sort_by_key(|partition| {
+        (
+            partition.range.start,
+            partition.role == Role::Logical,
+            partition.number,
+        )
+    });
 }

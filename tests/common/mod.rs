@@ -9,11 +9,13 @@
 )]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+pub(crate) mod disk;
 pub(crate) mod fixtures;
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// How to get what a test needs; part of every message about a missing program.
 pub(crate) const INSTALL_HINT: &str = "install with build-aux/dev test";
@@ -84,4 +86,31 @@ where
     S: AsRef<OsStr>,
 {
     run(tool(name).args(arguments))
+}
+
+/// Runs a command that has to succeed and reads `input`; its standard output.
+///
+/// # Panics
+/// When it fails.
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let mut stdin = child.stdin.take().expect("the input is piped");
+    stdin
+        .write_all(input.as_bytes())
+        .expect("the program reads its input");
+    drop(stdin);
+    let output = child.wait_with_output().expect("the program ends");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{stdout}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
 }
