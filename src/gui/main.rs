@@ -1,3 +1,38 @@
-//! Platter's window.
+//! Platter's window: a relm4 application over the engine in the library crate.
+#![allow(dead_code, reason = "words that panes still to land will use")]
 
-fn main() {}
+mod a11y;
+mod app;
+mod application;
+mod background;
+mod banner;
+mod chain_pane;
+mod describe;
+mod failure_page;
+mod format;
+mod i18n;
+mod map;
+mod metrics;
+mod opening;
+mod overview;
+mod pane;
+mod partitions;
+mod session;
+mod settings;
+mod sidebar;
+mod start_page;
+mod sys;
+mod widgets;
+
+use relm4::gtk::{gio, glib};
+
+fn main() -> glib::ExitCode {
+    metrics::mark("main");
+    sys::prefer_software_renderer_without_gpu();
+    i18n::bind_text_domain();
+    if let Err(error) = gio::resources_register_include!("platter.gresource") {
+        eprintln!("platter: the built-in resources are damaged: {error}");
+        return glib::ExitCode::FAILURE;
+    }
+    application::run()
+}

@@ -1,0 +1,78 @@
+//! Engine values in translated words.
+
+use platter::image::Format;
+use platter::{Error, ErrorKind};
+
+use crate::i18n::{fill, gettext};
+
+/// The name on a format's badge and pill: short, as people write it. Names are not translated.
+pub(crate) fn format_label(format: Format) -> &'static str {
+    match format {
+        Format::Bochs => "BOCHS",
+        Format::Cloop => "CLOOP",
+        Format::Dmg => "DMG",
+        Format::Luks => "LUKS",
+        Format::Parallels => "HDD",
+        Format::Qcow1 => "QCOW",
+        Format::Qcow2 => "QCOW2",
+        Format::Qed => "QED",
+        Format::Raw => "RAW",
+        Format::Vdi => "VDI",
+        Format::Vhd => "VHD",
+        Format::Vhdx => "VHDX",
+        Format::Vmdk => "VMDK",
+        _ => "?",
+    }
+}
+
+/// The format with the program it comes from, for a sentence or a fact row.
+pub(crate) fn format_name(format: Format) -> String {
+    match format {
+        Format::Bochs => gettext("Bochs growing disk"),
+        Format::Cloop => gettext("Compressed loop image"),
+        Format::Dmg => gettext("Apple disk image (DMG)"),
+        Format::Luks => gettext("LUKS encrypted disk"),
+        Format::Parallels => gettext("Parallels disk"),
+        Format::Qcow1 => gettext("QCOW version 1"),
+        Format::Qcow2 => "QCOW2".to_owned(),
+        Format::Qed => gettext("QEMU enhanced disk (QED)"),
+        Format::Raw => gettext("Raw disk image"),
+        Format::Vdi => gettext("VirtualBox disk (VDI)"),
+        Format::Vhd => gettext("Virtual PC disk (VHD)"),
+        Format::Vhdx => gettext("Hyper-V disk (VHDX)"),
+        Format::Vmdk => gettext("VMware disk (VMDK)"),
+        other => other.to_string(),
+    }
+}
+
+/// Why something could not be read, in a plain sentence.
+pub(crate) fn error_sentence(error: &Error) -> String {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => return gettext("The file does not exist any more."),
+        ErrorKind::PermissionDenied => {
+            return gettext("You do not have permission to read this file.");
+        }
+        ErrorKind::Corrupt => gettext("The image is damaged: {reason}."),
+        ErrorKind::Locked => gettext("Another program is using the image: {reason}."),
+        ErrorKind::Unsupported => gettext(
+            "The image uses something that this version of Platter does not support: {reason}.",
+        ),
+        ErrorKind::Refused => gettext("The image asks for a file that was not allowed: {reason}."),
+        ErrorKind::Io => gettext("The file could not be read: {reason}."),
+        _ => gettext("It did not work: {reason}."),
+    };
+    fill(&reason, &[("reason", error.message())])
+}
+
+/// All that is known of an error, for someone who looks into it: the engine's words with file,
+/// offset and field, then each cause on a line.
+pub(crate) fn error_details(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push('\n');
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,3 @@
+//! Widgets without business rules, shared by panes.
+
+pub(crate) mod usage_bar;
