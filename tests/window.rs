@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each test is a desktop of its own: more at once than this only slows all of them.
     arguments.test_threads.get_or_insert(2);
+    let installed = Installed::make();
     let trials = steps_files()
         .into_iter()
         .map(|file| {
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            Trial::test(name, move || run_steps(&file))
+            let installed = installed.clone();
+            Trial::test(name, move || run_steps(&file, &installed))
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -41,6 +43,61 @@ fn steps_files() -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// What the application finds below its prefix when it is installed.
+#[derive(Clone, Debug)]
+struct Installed {
+    schemas: PathBuf,
+    locale: PathBuf,
+}
+
+impl Installed {
+    /// Made anew by each run: the sources may have changed.
+    fn make() -> Self {
+        let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join("share");
+        let installed = Self {
+            schemas: share.join("schemas"),
+            locale: share.join("locale"),
+        };
+        let folder = |path: &Path| {
+            std::fs::create_dir_all(path).expect("a folder below target can be made");
+        };
+        folder(&installed.schemas);
+        common::run(
+            common::tool("glib-compile-schemas")
+                .args(["--strict", "--targetdir"])
+                .arg(&installed.schemas)
+                .arg(common::root().join("data")),
+        );
+        let po = common::root().join("po");
+        let languages = std::fs::read_to_string(po.join("LINGUAS")).expect("po/LINGUAS is there");
+        for language in languages.split_whitespace() {
+            let messages = installed.locale.join(language).join("LC_MESSAGES");
+            folder(&messages);
+            common::run(
+                common::tool("msgfmt")
+                    .arg("-o")
+                    .arg(messages.join("platter.mo"))
+                    .arg(po.join(language).with_extension("po")),
+            );
+        }
+        installed
+    }
+
+    /// The environment that takes the application there, for the driver's `--env`.
+    fn environment(&self) -> [OsString; 2] {
+        let assign = |name: &str, path: &Path| {
+            let mut text = OsString::from(name);
+            text.push("=");
+            text.push(path);
+            text
+        };
+        [
+            assign("GSETTINGS_SCHEMA_DIR", &self.schemas),
+            assign("PLATTER_LOCALEDIR", &self.locale),
+        ]
+    }
 }
 
 /// What a steps file asks for before its first step, in lines that begin with `#:`.
@@ -70,7 +127,7 @@ fn parse_needs(text: &str) -> Result<Needs, Failed> {
     Ok(needs)
 }
 
-fn run_steps(file: &Path) -> Result<(), Failed> {
+fn run_steps(file: &Path, installed: &Installed) -> Result<(), Failed> {
     let needs = parse_needs(&std::fs::read_to_string(file)?)?;
     require_desktop();
     let scratch = common::scratch();
@@ -93,6 +150,12 @@ fn run_steps(file: &Path) -> Result<(), Failed> {
         .arg("--define")
         .arg(tmp)
         .args(["--wm", "xfwm4"])
+        .args(
+            installed
+                .environment()
+                .iter()
+                .flat_map(|env| ["--env".as_ref(), env.as_os_str()]),
+        )
         .args(&needs.options)
         .arg("--cwd")
         .arg(scratch.path())

@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# Brings the translations up to date with the sources: new messages come untranslated.
+
+cmd_po() {
+    install_packages build test
+    local options language pot
+    mapfile -t options <po/xgettext-options
+    {
+        ls data/*.desktop.in data/*.gschema.xml data/*.metainfo.xml.in data/*.mime.xml.in
+        find data -name '*.ui'
+        grep -rlE '\b(gettext|ngettext|pgettext|counted)\(' src/gui --include='*.rs' || true
+    } | LC_ALL=C sort >po/POTFILES.in
+    pot=$(mktemp)
+    # xgettext before 0.24 says of every Rust file that it reads it as C.
+    xgettext "${options[@]}" --package-name=platter --files-from=po/POTFILES.in -o "$pot" 2>&1 |
+        { grep -v "extension 'rs' is unknown" || true; } >&2
+    while read -r language; do
+        msgmerge --quiet --update --backup=none --no-fuzzy-matching --no-wrap \
+            "po/$language.po" "$pot"
+        msgattrib --no-obsolete --no-wrap -o "po/$language.po" "po/$language.po"
+        printf '%s: ' "$language" >&2
+        msgfmt --check --statistics -o /dev/null "po/$language.po"
+    done <po/LINGUAS
+    rm "$pot"
+}
