@@ -1,8 +1,14 @@
 //! Toolkit-free geometry of what the window draws: map cells, partition bar, chain layout, and
 //! their hit tests.
 
+pub mod allocation;
 pub mod cell;
 pub mod chain;
+pub mod extents;
+mod grid;
 pub mod hilbert;
+pub mod layout;
+pub mod raster;
 pub mod summary;
+pub mod svg;
 pub mod tiles;

@@ -1,0 +1,248 @@
+//! The map as pixels.
+//!
+//! A cell is a small gauge: its classes are stacked from the bottom up by their share of the bytes,
+//! each at least a pixel high, so that a single cluster in a tebibyte still shows, and every colour
+//! on the map is a colour of the legend. A pattern tells the classes apart without colours.
+
+use crate::plot::cell::{Cell, Class, Share};
+use crate::plot::layout::{Layout, Rect};
+
+/// A colour without transparency.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rgb(pub u8, pub u8, pub u8);
+
+/// What a class looks like: a ground with a pattern on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ink {
+    /// Most of the area.
+    pub ground: Rgb,
+    /// The pattern's lines or dots.
+    pub mark: Rgb,
+}
+
+/// Colours of the map.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Palette {
+    /// Behind and between the cells.
+    pub paper: Rgb,
+    /// By class, in the order of [`Class::ALL`].
+    pub inks: [Ink; Class::ALL.len()],
+}
+
+impl Palette {
+    /// The look of a class.
+    #[must_use]
+    pub fn ink(&self, class: Class) -> Ink {
+        self.inks[class as usize]
+    }
+}
+
+/// Pixels, opaque, four bytes each in the order red, green, blue, alpha.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `width * height * 4` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// Largest width and height: three screens.
+    const MAX_SIDE: usize = 16384;
+
+    /// A picture of one colour; sides are cut to a sane size.
+    #[must_use]
+    pub fn new(width: usize, height: usize, paper: Rgb) -> Self {
+        let (width, height) = (width.min(Self::MAX_SIDE), height.min(Self::MAX_SIDE));
+        let mut pixels = vec![u8::MAX; width * height * 4];
+        for pixel in pixels.chunks_exact_mut(4) {
+            pixel[..3].copy_from_slice(&[paper.0, paper.1, paper.2]);
+        }
+        Self {
+            width,
+            height,
+            pixels,
+        }
+    }
+
+    /// Fills a rectangle, cut to the picture, with the look of `class`.
+    pub fn fill(&mut self, rect: Rect, class: Class, ink: Ink) {
+        let cut = |value: i64, most: usize| usize::try_from(value).unwrap_or(0).min(most);
+        let (left, right) = (
+            cut(rect.x, self.width),
+            cut(rect.x + rect.width, self.width),
+        );
+        let (top, bottom) = (
+            cut(rect.y, self.height),
+            cut(rect.y + rect.height, self.height),
+        );
+        for y in top..bottom {
+            let row = &mut self.pixels[(y * self.width + left) * 4..(y * self.width + right) * 4];
+            for (x, pixel) in (left..).zip(row.chunks_exact_mut(4)) {
+                let colour = if is_marked(class, x, y) {
+                    ink.mark
+                } else {
+                    ink.ground
+                };
+                pixel[..3].copy_from_slice(&[colour.0, colour.1, colour.2]);
+            }
+        }
+    }
+}
+
+/// Draws what `layout` shows, `scale` device pixels to a logical one.
+pub fn draw(
+    layout: &Layout,
+    scale: u32,
+    palette: &Palette,
+    share: impl Fn(Cell) -> Share,
+) -> Picture {
+    let scale = i64::from(scale.clamp(1, 8));
+    let side = |logical: i64| usize::try_from(logical * scale).unwrap_or(0);
+    let (width, height) = layout.view();
+    let mut picture = Picture::new(side(width), side(height), palette.paper);
+    for (spot, rect) in layout.visible() {
+        // The gap between cells is one logical pixel, and stays thin on fine screens.
+        let inner = Rect {
+            x: rect.x * scale,
+            y: rect.y * scale,
+            width: rect.width * scale - scale,
+            height: rect.height * scale - scale,
+        };
+        let share = share(spot.cell);
+        for (class, part) in gauge(&share, inner) {
+            picture.fill(part, class, palette.ink(class));
+        }
+    }
+    picture
+}
+
+/// Divides a cell's rectangle among its classes, the first at the bottom.
+pub fn gauge(share: &Share, rect: Rect) -> impl Iterator<Item = (Class, Rect)> {
+    let mut heights = [0_i64; Class::ALL.len()];
+    let total = share.total().max(1);
+    let mut given = 0;
+    for class in share.classes() {
+        let exact = i128::from(rect.height) * i128::from(share.of(class)) / i128::from(total);
+        let height = i64::try_from(exact).unwrap_or(0).max(1);
+        heights[class as usize] = height;
+        given += height;
+    }
+    // Rounding leaves a few pixels over or short; the tallest class settles it.
+    if let Some(tallest) = heights.iter_mut().max() {
+        *tallest = (*tallest + rect.height - given).max(0);
+    }
+    let mut bottom = rect.y + rect.height;
+    Class::ALL
+        .into_iter()
+        .zip(heights)
+        .filter(|(_, height)| *height > 0)
+        .map(move |(class, height)| {
+            bottom -= height;
+            let part = Rect {
+                y: bottom,
+                height,
+                ..rect
+            };
+            (class, part)
+        })
+}
+
+/// Whether a pixel belongs to the pattern of a class: data is plain, data of backing files dotted,
+/// compressed data hatched, zeroes ruled, and what nobody holds is plain.
+fn is_marked(class: Class, x: usize, y: usize) -> bool {
+    match class {
+        Class::Data | Class::Unallocated => false,
+        Class::Backing => x % 4 == 1 && y % 4 == 1 || x % 4 == 3 && y % 4 == 3,
+        Class::Compressed => (x + y).is_multiple_of(4),
+        Class::Zero => y % 3 == 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plot::layout::Arrangement;
+    use crate::units::GIB;
+
+    fn palette() -> Palette {
+        let shades = [10, 60, 110, 160, 210];
+        Palette {
+            paper: Rgb(255, 255, 255),
+            inks: shades.map(|shade| Ink {
+                ground: Rgb(shade, shade, shade),
+                mark: Rgb(shade + 1, shade, shade),
+            }),
+        }
+    }
+
+    fn rect(height: i64) -> Rect {
+        Rect {
+            x: 3,
+            y: 5,
+            width: 4,
+            height,
+        }
+    }
+
+    #[test]
+    fn a_byte_in_a_tebibyte_shows() {
+        let mut share = Share::only(Class::Unallocated, 1 << 40);
+        share.add(Class::Compressed, 1);
+        let parts: Vec<_> = gauge(&share, rect(7)).collect();
+        assert_eq!(parts[0].0, Class::Compressed);
+        assert_eq!((parts[0].1.y, parts[0].1.height), (11, 1));
+        assert_eq!((parts[1].1.y, parts[1].1.height), (5, 6));
+    }
+
+    #[test]
+    fn the_picture_has_the_colours_of_what_is_there() {
+        let layout = Layout::new(GIB, Arrangement::Linear, &[], 0, (300, 200));
+        let palette = palette();
+        let picture = draw(&layout, 2, &palette, |cell| {
+            let class = if cell.index == 0 {
+                Class::Data
+            } else {
+                Class::Zero
+            };
+            Share::only(class, 5)
+        });
+        let (width, height) = layout.view();
+        assert_eq!(picture.width as i64, width * 2);
+        assert_eq!(picture.pixels.len() as i64, width * height * 16);
+        assert_eq!(picture.pixels[..4], [10, 10, 10, 255]);
+        let second = usize::try_from(layout.pitch().0).unwrap() * 2 * 4;
+        assert_eq!(picture.pixels[second..second + 4], [160, 160, 160, 255]);
+        assert_eq!(
+            picture.pixels[second - 4..second],
+            [255, 255, 255, 255],
+            "the gap"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_gauge_fills_its_cell(
+            bytes in prop::array::uniform5(0_u64..1 << 50), height in 5_i64..40,
+        ) {
+            let mut share = Share::default();
+            for (class, bytes) in Class::ALL.into_iter().zip(bytes) {
+                share.add(class, bytes);
+            }
+            prop_assume!(share.total() > 0);
+            let parts: Vec<_> = gauge(&share, rect(height)).collect();
+            prop_assert_eq!(parts.len(), share.classes().count());
+            let mut bottom = 5 + height;
+            for (_, part) in parts {
+                bottom -= part.height;
+                prop_assert_eq!(part.y, bottom);
+                prop_assert!(part.height > 0);
+            }
+            prop_assert_eq!(bottom, 5);
+        }
+    }
+}
