@@ -11,9 +11,10 @@ cmd_po() {
         grep -rlE '\b(gettext|ngettext|pgettext|counted)\(' src/gui --include='*.rs' || true
     } | LC_ALL=C sort >po/POTFILES.in
     pot=$(mktemp)
-    # xgettext before 0.24 says of every Rust file that it reads it as C.
+    # xgettext before 0.24 reads Rust as C, says so, and takes lifetimes for characters.
     xgettext "${options[@]}" --package-name=platter --files-from=po/POTFILES.in -o "$pot" 2>&1 |
-        { grep -v "extension 'rs' is unknown" || true; } >&2
+        { grep -vE "extension 'rs' is unknown|unterminated character constant" || true; } >&2
+    sed -i s/charset=CHARSET/charset=UTF-8/ "$pot"
     while read -r language; do
         msgmerge --quiet --update --backup=none --no-fuzzy-matching --no-wrap \
             "po/$language.po" "$pot"

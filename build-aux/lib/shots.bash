@@ -12,7 +12,7 @@ cmd_shots() {
     mkdir -p docs/screenshots
     for scheme in light dark; do
         /usr/bin/python3 tests/uidrive/uidrive.py run build-aux/shots.steps \
-            --wm xfwm4 --size 1400x940 --env "ADW_DEBUG_COLOR_SCHEME=prefer-$scheme" \
+            --wm xfwm4-plain --size 1400x940 --env "ADW_DEBUG_COLOR_SCHEME=prefer-$scheme" \
             --env "GSETTINGS_SCHEMA_DIR=$GSETTINGS_SCHEMA_DIR" \
             --define "OUT=$PWD/docs/screenshots" --define "SCHEME=$scheme" \
             --artifacts "$CARGO_TARGET_DIR/shots" \
