@@ -1,6 +1,12 @@
 //! The MIME package: what a file manager takes a file for, asked of GIO with the package installed
 //! beside the system's own.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,12 @@
 //! Every message of the window can be translated, and is: `build-aux/dev po` brings `po/` up to
 //! date with the sources.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,12 @@
 //!
 //! Every `tests/e2e/*.steps` is a test; `tests/README.md` says how to write one.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::ffi::OsString;

@@ -1473,8 +1473,11 @@ class App:
                 return
         raise UiError(f"no X window {title!r}")
 
-    def screenshot(self, path):
-        """The screen cut to this application's windows (dialogs and popovers included)."""
+    def screenshot(self, path, content=False):
+        """The screen cut to this application's windows (dialogs and popovers included), or to the
+        content of its first window, without shadows and borders."""
+        if content:
+            return self.s.fb.png(path, self.find("window").rect)
         ws = [w for w in self.s.x.windows() if w.pid == self.pid]
         if not ws:
             return self.s.fb.png(path)
@@ -1598,6 +1601,7 @@ def _step_parser():
     c = add("shot", "save a PNG of the application's windows")
     c.add_argument("file")
     c.add_argument("--screen", action="store_true", help="of the whole screen")
+    c.add_argument("--content", action="store_true", help="of the first window without its frame")
     c = add("pixel", "print the colour of a screen pixel as r,g,b")
     c.add_argument("x", type=int)
     c.add_argument("y", type=int)
@@ -1671,7 +1675,7 @@ def run_step(s, app, a):
         case "wait-exit":
             app.wait_exit(a.timeout)
         case "shot":
-            return s.screenshot(a.file) if a.screen else app.screenshot(a.file)
+            return s.screenshot(a.file) if a.screen else app.screenshot(a.file, a.content)
         case "pixel":
             return ",".join(map(str, s.fb.pixel(a.x, a.y)))
         case "action":
