@@ -11,7 +11,8 @@
 //! | 2 | [`image`], [`table`], [`fs`] | what the bytes mean; none knows the others |
 //! | 3 | [`chain`], [`disk`] | images joined through their backing files, seen as one guest disk |
 //! | 4 | [`inspect`] | what a guest disk contains |
-//! | 5 | [`plot`] | toolkit-free geometry of what the window draws |
+//! | 5 | [`op`] | what a user may ask of images |
+//! | 6 | [`plot`] | toolkit-free geometry of what the window draws |
 //!
 //! Nothing here trusts an image: every number read from one is checked before it is used.
 
@@ -23,6 +24,7 @@ pub mod error;
 pub mod fs;
 pub mod image;
 pub mod inspect;
+pub mod op;
 pub mod plot;
 pub mod storage;
 pub mod table;

@@ -40,6 +40,13 @@ pub(crate) fn tool(name: &str) -> Command {
     command
 }
 
+/// The command line program that is tested.
+pub(crate) fn ours() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_platter-img"));
+    command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    command
+}
+
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

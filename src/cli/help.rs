@@ -1,0 +1,93 @@
+//! The verbs, and what they say about themselves.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::output::print;
+use crate::program::{Failure, Outcome, Program};
+
+/// Something that the program can do.
+pub(crate) struct Verb {
+    /// How it is called.
+    pub(crate) name: &'static str,
+    /// Does it.
+    pub(crate) run: fn(&Program, Vec<OsString>) -> Outcome,
+    summary: &'static str,
+    /// Usage and options.
+    text: &'static str,
+}
+
+const VERBS: &[Verb] = &[
+    Verb {
+        name: "help",
+        run: of_argument,
+        summary: "Explain a verb",
+        text: "help [VERB]\n",
+    },
+    Verb {
+        name: "info",
+        run: crate::info::run,
+        summary: "Say what the header of an image says",
+        text: include_str!("help/info.txt"),
+    },
+    Verb {
+        name: "measure",
+        run: crate::measure::run,
+        summary: "Say how big a new image would be",
+        text: include_str!("help/measure.txt"),
+    },
+];
+
+/// The verb of that name.
+pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// The program's help.
+pub(crate) fn general(program: &Program) -> Outcome {
+    let mut text = version_line(program);
+    text += "Looks into virtual disk images and never writes to them.\n\nUsage:\n\n  ";
+    text += program.name();
+    text += " VERB [OPTIONS] IMAGE\n\nVerbs:\n\n";
+    for verb in VERBS {
+        text += &format!("  {:<12}  {}\n", verb.name, verb.summary);
+    }
+    text += "\nOptions:\n\n  -h, --help     Show this help, or with a verb before it that verb's\n  \
+             -V, --version  Show the version\n";
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The version.
+pub(crate) fn version(program: &Program) -> Outcome {
+    print(&version_line(program))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A verb's help.
+pub(crate) fn of(program: &Program, name: &str) -> Outcome {
+    let Some(verb) = verb(name) else {
+        let message = format!("Command not found: {name}");
+        return Err(Failure::usage(program.argv0(), message));
+    };
+    let Verb { summary, text, .. } = verb;
+    let name = program.name();
+    let text = text.replace(env!("CARGO_BIN_NAME"), name);
+    print(&format!("{summary}.\n\nUsage:\n\n  {name} {text}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_argument(program: &Program, arguments: Vec<OsString>) -> Outcome {
+    match arguments.into_iter().next() {
+        Some(name) => of(program, &name.to_string_lossy()),
+        None => general(program),
+    }
+}
+
+fn version_line(program: &Program) -> String {
+    format!(
+        "{} (Platter) version {}\n",
+        program.name(),
+        env!("CARGO_PKG_VERSION")
+    )
+}

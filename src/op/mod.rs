@@ -1,0 +1,3 @@
+//! What a user may ask of images, without a window and without a command line.
+
+pub mod measure;
