@@ -6,17 +6,22 @@
 mod folder;
 pub mod graph;
 mod map;
+mod name;
+mod open;
 mod policy;
 
+use std::error::Error as _;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use folder::{FolderImage, FolderIndex};
 pub use map::{MapDetail, MapEntry};
+pub use name::{Target, resolve};
 pub use policy::{Decision, OpenPolicy};
 
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{FileReference, Format, ImageDriver, ImageInfo, SnapshotSelector};
 
 /// How a chain is opened.
@@ -32,6 +37,9 @@ pub struct ChainOptions {
     pub snapshot: Option<SnapshotSelector>,
     /// Do not follow backing files: the chain has one link.
     pub active_only: bool,
+    /// Read headers only, as `qemu-img info`: external data files are not opened (so guest data
+    /// cannot be read), and other readers need not leave the contents alone.
+    pub headers_only: bool,
 }
 
 /// One file of a chain.
@@ -43,13 +51,15 @@ pub struct Link {
     pub path: Option<PathBuf>,
     /// Length of the file in bytes, where it could be asked.
     pub file_size: Option<u64>,
-    /// Bytes allocated on the host, where it could be asked.
+    /// Bytes allocated on the host, where it could be asked; with those of the data file.
     pub allocated_size: Option<u64>,
     /// Who else uses the file, in words ("qemu-system-x86_64, pid 4711, writing").
     pub holders: Vec<String>,
-    /// It was opened without locks because another process holds it for writing: what is read may
-    /// change under us.
+    /// Another process holds or has opened it for writing: what is read may change under us.
     pub unstable: bool,
+    /// Why it was opened without locks, in words, when another process's locks were in the way.
+    /// A program that must not read such images (as `qemu-img` without `-U`) ends with this.
+    pub lock_conflict: Option<String>,
     /// The image, or what is wrong.
     pub state: LinkState,
 }
@@ -134,8 +144,8 @@ impl Chain {
     /// When the active layer itself cannot be opened. Anything wrong further down is in
     /// [`Chain::links`].
     pub fn open(path: &Path, options: &ChainOptions) -> Result<Self> {
-        let _ = options;
-        Err(Error::unsupported("chains are not readable yet").with_path(path))
+        let links = open::open(path, options).map_err(|error| error.with_path(path))?;
+        Ok(Self { links })
     }
 
     /// The links, the active layer first.
@@ -164,6 +174,65 @@ impl Chain {
     /// # Errors
     /// When a link is not open, naming it and the reason.
     pub fn disk(&self) -> Result<Disk> {
-        Err(Error::unsupported("chains are not readable yet"))
+        Disk::new(self.layers()?)
+    }
+
+    /// The images of all links.
+    fn layers(&self) -> Result<Vec<Arc<dyn ImageDriver>>> {
+        let layer = |link: &Link| match &link.state {
+            LinkState::Open(image) => Ok(Arc::clone(image)),
+            LinkState::HeaderOnly(_, problem) | LinkState::Broken(problem) => {
+                Err(link.error(problem))
+            }
+        };
+        self.links.iter().map(layer).collect()
+    }
+}
+
+impl Link {
+    /// What is wrong with it, as the reason why the disk cannot be read.
+    fn error(&self, problem: &LinkProblem) -> Error {
+        let kind = match problem {
+            LinkProblem::Missing => ErrorKind::NotFound,
+            LinkProblem::Cyclic | LinkProblem::TooDeep | LinkProblem::WrongFormat { .. } => {
+                ErrorKind::Corrupt
+            }
+            LinkProblem::NotAllowed(_) | LinkProblem::Remote(_) => ErrorKind::Refused,
+            LinkProblem::Encrypted(_) => ErrorKind::Unsupported,
+            LinkProblem::Unreadable(error) => error.kind(),
+        };
+        let error = Error::new(kind, problem.to_string());
+        match (&self.path, &self.reference) {
+            (Some(path), _) => error.with_path(path),
+            (None, Some(reference)) => error.with_path(&reference.name),
+            (None, None) => error,
+        }
+    }
+}
+
+impl fmt::Display for LinkProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such file"),
+            Self::Cyclic => f.write_str("the chain comes back to this file and never ends"),
+            Self::TooDeep => write!(f, "the chain is longer than {} files", Chain::MAX_LINKS),
+            Self::WrongFormat { claimed, found } => {
+                write!(
+                    f,
+                    "the overlay says it is {claimed}, but it looks like {found}"
+                )
+            }
+            Self::NotAllowed(reason) => write!(f, "not followed: {reason}"),
+            Self::Remote(protocol) => {
+                write!(f, "not followed: '{protocol}' is no local file")
+            }
+            Self::Encrypted(method) => write!(f, "the guest data is encrypted ({method})"),
+            Self::Unreadable(error) => {
+                f.write_str(error.message())?;
+                error
+                    .source()
+                    .map_or(Ok(()), |cause| write!(f, ": {cause}"))
+            }
+        }
     }
 }

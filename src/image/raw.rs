@@ -72,13 +72,43 @@ impl ImageDriver for Raw {
         visit: &mut dyn FnMut(Extent) -> ControlFlow<()>,
     ) -> Result<()> {
         let end = range.end.min(self.info.virtual_size);
-        if range.start < end {
-            let _ = visit(Extent {
-                guest: range.start..end,
-                state: ExtentState::Data {
-                    host: HostOffset(range.start),
-                },
-            });
+        let extent = |guest: Range<u64>, hole| {
+            let host = HostOffset(guest.start);
+            let state = if hole {
+                ExtentState::Zero { host: Some(host) }
+            } else {
+                ExtentState::Data { host }
+            };
+            Extent { guest, state }
+        };
+        // The rest of the last sector is a hole, and so is what follows one at the end of the file.
+        let mut last: Option<Extent> = None;
+        let mut position = range.start;
+        let mut stopped = false;
+        self.storage.for_each_run(range.start..end, &mut |run| {
+            position = run.range.end;
+            let next = extent(run.range, run.hole);
+            let flow = last
+                .replace(next)
+                .map_or(ControlFlow::Continue(()), &mut *visit);
+            stopped = flow.is_break();
+            flow
+        })?;
+        if stopped {
+            return Ok(());
+        }
+        let rest = (position < end).then(|| extent(position..end, true));
+        let rest = match (&mut last, rest) {
+            (Some(last), Some(rest)) if last.continues_with(&rest) => {
+                last.guest.end = end;
+                None
+            }
+            (_, rest) => rest,
+        };
+        for extent in last.into_iter().chain(rest) {
+            if visit(extent).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -119,22 +149,23 @@ mod tests {
     }
 
     #[test]
-    fn is_one_extent() {
+    fn the_cut_sector_ends_in_a_hole() {
         let image = Raw::open(Arc::new(MemoryStorage::new(vec![7; 1000]))).unwrap();
         let mut extents = Vec::new();
         image
             .for_each_extent(512..u64::MAX, &mut |extent| {
-                extents.push(extent);
+                extents.push((extent.guest, extent.state));
                 ControlFlow::Continue(())
             })
             .unwrap();
         let host = HostOffset(512);
+        let tail = Some(HostOffset(1000));
         assert_eq!(
             extents,
-            [Extent {
-                guest: 512..1024,
-                state: ExtentState::Data { host }
-            }]
+            [
+                (512..1000, ExtentState::Data { host }),
+                (1000..1024, ExtentState::Zero { host: tail })
+            ]
         );
     }
 }

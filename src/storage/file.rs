@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::lock::{self, LockMode};
-use crate::storage::{Run, Storage, check_bounds};
+use crate::storage::{Run, Storage, check_bounds, sys};
 
 /// Which file of the host it is, whatever it is called.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -101,6 +101,17 @@ impl FileStorage {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.is_locked
+    }
+
+    /// Whether somebody (this process included) has it open for writing, also where no lock says
+    /// so: a loop device, a program that knows nothing of QEMU's locks, a VM that waits for an
+    /// incoming migration. `None` where the host does not tell: block devices, network file
+    /// systems, files of other users.
+    #[must_use]
+    pub fn has_writers(&self) -> Option<bool> {
+        sys::probe_read_lease(self.file.as_fd())
+            .ok()
+            .map(|nobody| !nobody)
     }
 
     /// The next data run at or behind `offset` that begins before `end`; `None` when there is none.
@@ -271,6 +282,20 @@ mod tests {
         );
         assert_eq!(runs(&storage, 2 << 20..3 << 20), []);
         assert_eq!(storage.allocated().unwrap(), Some(4096));
+    }
+
+    #[test]
+    fn knows_of_writers_without_locks() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let storage = FileStorage::open(file.path(), LockMode::Read).unwrap();
+        assert_eq!(storage.has_writers(), Some(true));
+        drop(file.reopen().unwrap());
+        let path = file.into_temp_path();
+        assert_eq!(storage.has_writers(), Some(false));
+        // Other readers do not matter, and locks outlive the closing of another description.
+        drop(File::open(&path).unwrap());
+        assert_eq!(storage.has_writers(), Some(false));
+        assert!(storage.is_locked());
     }
 
     #[test]

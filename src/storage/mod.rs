@@ -3,6 +3,7 @@
 
 mod fault;
 mod file;
+mod holders;
 mod lock;
 mod memory;
 mod sys;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub use fault::{Fault, FaultStorage};
 pub use file::{FileId, FileStorage};
+pub use holders::{Holder, holders};
 pub use lock::LockMode;
 pub use memory::MemoryStorage;
 pub use window::WindowStorage;

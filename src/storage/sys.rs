@@ -76,3 +76,33 @@ fn flock_of(byte: u64, lock: RangeLock) -> io::Result<libc::flock> {
 fn short(constant: libc::c_int) -> libc::c_short {
     libc::c_short::try_from(constant).unwrap_or(libc::c_short::MAX)
 }
+
+/// From `asm-generic/fcntl.h`; the libc crate does not have it.
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether a lease could be taken that excludes writers elsewhere: `false` says that somebody has
+/// the file open for writing. The lease is given back at once.
+///
+/// # Errors
+/// `EINVAL` where the file system has no leases, `EACCES` for files of other users.
+pub(super) fn probe_read_lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // A writer that opens the file in the moment of the lease makes the kernel send a signal. The
+    // default one, SIGIO, would end the process; SIGURG is ignored unless somebody asked for it.
+    // SAFETY: F_SETSIG takes a signal number and changes the file description only.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, libc::SIGURG) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: F_SETLEASE takes an integer.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } == -1 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::EAGAIN) => Ok(false),
+            _ => Err(error),
+        };
+    }
+    // SAFETY: as above.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(true)
+}
