@@ -30,9 +30,11 @@ fn potfiles_lists_every_source_with_messages() {
         .filter(|path| !messages_in(&read(path)).is_empty())
         .map(|path| path.strip_prefix(root()).unwrap().to_owned())
         .collect();
-    for path in with_messages.difference(&listed) {
-        panic!("po/POTFILES.in lacks {}: {HINT}", path.display());
-    }
+    let unlisted: Vec<_> = with_messages.difference(&listed).collect();
+    assert!(
+        unlisted.is_empty(),
+        "po/POTFILES.in lacks {unlisted:?}: {HINT}"
+    );
     for path in &listed {
         assert!(
             root().join(path).is_file(),
