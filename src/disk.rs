@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use layers::for_each_layer_extent;
+pub(crate) use layers::{LayerExtent, for_each_layer_extent};
 pub use parallel::{Chunk, read_parallel};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -5,6 +5,7 @@
 
 mod folder;
 pub mod graph;
+mod holes;
 mod map;
 mod name;
 mod open;

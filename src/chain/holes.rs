@@ -1,0 +1,265 @@
+//! The holes of a host file, for many small questions in any order.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::storage::{Run, Storage};
+
+/// The holes of one file. The first questions go to the host; when there are many, all runs of the
+/// file are read in one pass and kept.
+#[derive(Debug)]
+pub(super) struct HostHoles {
+    storage: Arc<dyn Storage>,
+    max_runs: usize,
+    questions: u32,
+    table: Table,
+}
+
+#[derive(Debug)]
+enum Table {
+    NotYet,
+    /// There are more runs than may be kept.
+    TooBig,
+    Kept(Toggles),
+}
+
+impl HostHoles {
+    /// How many runs of all files together are kept: 32 MiB.
+    pub(super) const MAX_RUNS: usize = 4 << 20;
+
+    /// So many questions are cheaper asked one by one than by a pass over the file.
+    const FEW: u32 = 256;
+
+    /// The holes of `storage`, of which at most `max_runs` runs are kept.
+    pub(super) fn new(storage: Arc<dyn Storage>, max_runs: usize) -> Self {
+        Self {
+            storage,
+            max_runs,
+            questions: 0,
+            table: Table::NotYet,
+        }
+    }
+
+    /// Visits the runs of `range` in order until the visitor breaks. What is behind the end of the
+    /// file is a hole.
+    ///
+    /// # Errors
+    /// When the host fails.
+    pub(super) fn for_each_run(
+        &mut self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.questions = self.questions.saturating_add(1);
+        if self.questions > Self::FEW && matches!(self.table, Table::NotYet) {
+            self.table = match Toggles::read(self.storage.as_ref(), self.max_runs)? {
+                Some(toggles) => Table::Kept(toggles),
+                None => Table::TooBig,
+            };
+        }
+        match &self.table {
+            Table::Kept(toggles) => {
+                toggles.for_each_run(range, visit);
+                Ok(())
+            }
+            Table::NotYet | Table::TooBig => self.ask(range, visit),
+        }
+    }
+
+    fn ask(&self, range: Range<u64>, visit: &mut dyn FnMut(Run) -> ControlFlow<()>) -> Result<()> {
+        let mut position = range.start;
+        let mut stopped = false;
+        self.storage.for_each_run(range.clone(), &mut |run| {
+            position = run.range.end;
+            let flow = visit(run);
+            stopped = flow.is_break();
+            flow
+        })?;
+        if position < range.end && !stopped {
+            let _ = visit(Run {
+                range: position..range.end,
+                hole: true,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The offsets at which a file turns from hole to data and back, beginning with a hole.
+#[derive(Debug)]
+struct Toggles {
+    offsets: Vec<u64>,
+    /// Of each stretch of `1 << shift` bytes: how many toggles come before it.
+    index: Vec<u32>,
+    shift: u32,
+}
+
+impl Toggles {
+    /// `None` when there are more than `max`.
+    fn read(storage: &dyn Storage, max: usize) -> Result<Option<Self>> {
+        let mut offsets = Vec::new();
+        let mut data_end = None;
+        storage.for_each_run(0..u64::MAX, &mut |run| {
+            if run.hole {
+                return ControlFlow::Continue(());
+            }
+            if data_end == Some(run.range.start) {
+                offsets.pop();
+            } else {
+                offsets.push(run.range.start);
+            }
+            offsets.push(run.range.end);
+            data_end = Some(run.range.end);
+            if offsets.len() > max {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        Ok((offsets.len() <= max).then(|| Self::new(offsets)))
+    }
+
+    fn new(offsets: Vec<u64>) -> Self {
+        let end = offsets.last().copied().unwrap_or(0);
+        // Some four toggles a stretch: found in one line of the cache.
+        let stretches = (offsets.len() / 4).next_power_of_two() as u64;
+        let shift = (end / stretches).checked_ilog2().map_or(0, |log| log + 1);
+        let mut index = Vec::new();
+        let mut before = 0_u32;
+        for offset in &offsets {
+            let stretch = offset >> shift;
+            while (index.len() as u64) <= stretch {
+                index.push(before);
+            }
+            before = before.saturating_add(1);
+        }
+        index.push(before);
+        Self {
+            offsets,
+            index,
+            shift,
+        }
+    }
+
+    /// How many toggles are at or before `position`.
+    fn before(&self, position: u64) -> usize {
+        let stretch = usize::try_from(position >> self.shift).unwrap_or(usize::MAX);
+        let bound = |stretch: usize| match self.index.get(stretch) {
+            Some(&count) => count as usize,
+            None => self.offsets.len(),
+        };
+        let (low, high) = (bound(stretch), bound(stretch.saturating_add(1)));
+        low + self.offsets[low..high].partition_point(|&offset| offset <= position)
+    }
+
+    fn for_each_run(&self, range: Range<u64>, visit: &mut dyn FnMut(Run) -> ControlFlow<()>) {
+        let mut next = self.before(range.start);
+        let mut position = range.start;
+        while position < range.end {
+            let toggle = self.offsets.get(next).copied().unwrap_or(u64::MAX);
+            let end = toggle.min(range.end);
+            let run = Run {
+                range: position..end,
+                hole: next.is_multiple_of(2),
+            };
+            if position < end && visit(run).is_break() {
+                return;
+            }
+            position = end;
+            next += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Data where the pattern has a letter, 10 bytes each.
+    #[derive(Debug)]
+    struct Pattern(&'static str);
+
+    impl Storage for Pattern {
+        fn size(&self) -> Result<u64> {
+            Ok(self.0.len() as u64 * 10)
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> Result<()> {
+            unreachable!("holes are asked for, not read")
+        }
+
+        fn for_each_run(
+            &self,
+            range: Range<u64>,
+            visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+        ) -> Result<()> {
+            for (start, byte) in (0..).step_by(10).zip(self.0.bytes()) {
+                let range = range.start.max(start)..range.end.min(start + 10);
+                let hole = byte == b'.';
+                if !range.is_empty() && visit(Run { range, hole }).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn holes(file: &mut HostHoles, range: Range<u64>) -> Vec<bool> {
+        let mut holes = Vec::new();
+        let mut position = range.start;
+        file.for_each_run(range.clone(), &mut |run| {
+            assert_eq!(run.range.start, position);
+            holes.extend(run.range.clone().map(|_| run.hole));
+            position = run.range.end;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(position, range.end);
+        holes
+    }
+
+    #[test]
+    fn the_table_and_the_host_say_the_same() {
+        for pattern in [
+            "",
+            "a",
+            ".",
+            "a.",
+            ".a",
+            "aa..a.aaa...a",
+            "....a....",
+            ".a.a.a.a.a.a",
+        ] {
+            let storage = || Arc::new(Pattern(pattern));
+            let mut asked = HostHoles::new(storage(), 0);
+            let mut kept = HostHoles::new(storage(), 100);
+            for _ in 0..=HostHoles::FEW {
+                assert_eq!(holes(&mut asked, 0..7), holes(&mut kept, 0..7));
+            }
+            assert!(matches!(kept.table, Table::Kept(_)));
+            assert_eq!(
+                matches!(asked.table, Table::TooBig),
+                pattern.contains('a'),
+                "{pattern}"
+            );
+            for start in 0..150 {
+                for end in [start, start + 1, start + 15, 200] {
+                    let (asked, kept) =
+                        (holes(&mut asked, start..end), holes(&mut kept, start..end));
+                    assert_eq!(asked, kept, "{pattern} {start}..{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn far_offsets_are_found() {
+        let far = 1 << 60;
+        let toggles = Toggles::new(vec![0, 5, far, far + 1]);
+        for (position, count) in [(0, 1), (5, 2), (far - 1, 2), (far, 3), (u64::MAX, 4)] {
+            assert_eq!(toggles.before(position), count, "{position}");
+        }
+        assert!(toggles.index.len() < 20);
+    }
+}
