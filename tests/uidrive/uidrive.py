@@ -1477,6 +1477,8 @@ class App:
         """The screen cut to this application's windows (dialogs and popovers included), or to the
         content of its first window, without shadows and borders."""
         if content:
+            self.s.x.move(self.s.fb.width - 1, self.s.fb.height - 1)  # the pointer out of the way
+            self.s.settle()
             return self.s.fb.png(path, self.find("window").rect)
         ws = [w for w in self.s.x.windows() if w.pid == self.pid]
         if not ws:
