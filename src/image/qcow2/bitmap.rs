@@ -28,8 +28,10 @@ const TYPE_DIRTY_TRACKING: u8 = 1;
 #[derive(Clone, Debug)]
 pub(super) struct BitmapEntry {
     pub(super) facts: Bitmap,
+    #[allow(dead_code, reason = "the check counts the table's clusters")]
     pub(super) table_offset: u64,
     /// In entries of 8 bytes.
+    #[allow(dead_code, reason = "as above")]
     pub(super) table_size: u32,
 }
 
@@ -98,7 +100,7 @@ pub(super) fn read(storage: &dyn Storage, header: &Header) -> Result<Vec<BitmapE
     let mut stream = Stream::new(storage, directory.offset, directory.size)?;
     let mut entries = Vec::new();
     for _ in 0..directory.count {
-        entries.push(read_entry(&mut stream)?);
+        entries.push(read_entry(&mut stream, header.cluster_size())?);
     }
     if stream.offset() != directory.offset.saturating_add(directory.size) {
         return Err(
@@ -109,7 +111,7 @@ pub(super) fn read(storage: &dyn Storage, header: &Header) -> Result<Vec<BitmapE
     Ok(entries)
 }
 
-fn read_entry(stream: &mut Stream<'_>) -> Result<BitmapEntry> {
+fn read_entry(stream: &mut Stream<'_>, cluster_size: u64) -> Result<BitmapEntry> {
     let start = stream.offset();
     let wrong = |message: String| Error::corrupt(message).with_offset(start);
     let head = Fields::new(stream.take(ENTRY_HEADER)?, start);
@@ -134,6 +136,11 @@ fn read_entry(stream: &mut Stream<'_>) -> Result<BitmapEntry> {
     }
     if table_size > MAX_TABLE_ENTRIES {
         return Err(wrong(format!("bitmap table of {table_size} entries")));
+    }
+    if table_offset == 0 || !table_offset.is_multiple_of(cluster_size) || table_size == 0 {
+        return Err(wrong(format!(
+            "bitmap table offset {table_offset:#x} invalid"
+        )));
     }
     if name_length == 0 || name_length > MAX_NAME {
         return Err(wrong(format!("bitmap name of {name_length} bytes")));

@@ -142,11 +142,6 @@ impl Header {
         1 << self.cluster_bits
     }
 
-    /// Bytes of an L2 entry: 8, or 16 with subclusters.
-    pub(super) fn l2_entry_size(&self) -> u64 {
-        l2_entry_size(self.incompatible_features)
-    }
-
     /// L2 entries have 32 subclusters each.
     pub(super) fn extended_l2(&self) -> bool {
         self.incompatible_features & feature::EXTENDED_L2 != 0

@@ -10,34 +10,46 @@
 //! | `cache`, `read`, `compressed` | guest data |
 //! | `refcount` | how often a cluster is referenced |
 
-#![allow(dead_code, reason = "the readers of the tables follow")]
-
 mod bitmap;
+mod cache;
+mod compressed;
+mod entry;
 mod extension;
 mod feature;
 mod header;
+mod read;
+mod refcount;
 mod snapshot;
 mod stream;
 mod table;
+mod walk;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::driver::{ImageDriver, SnapshotSelector};
+use crate::image::driver::{ClusterPlace, ImageDriver, SnapshotSelector, check_range};
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
 use crate::storage::Storage;
 use crate::units::{GuestOffset, HostOffset};
 
+use cache::BlockCache;
+use entry::L2Format;
 use header::Header;
 use snapshot::SnapshotEntry;
 use table::L1Table;
+
+/// L2 tables that are kept: with clusters of 64 KiB, those of 256 GiB.
+const TABLE_CACHE_BYTES: usize = 32 << 20;
+/// Decompressed clusters that are kept for reads of parts of a cluster.
+const DECOMPRESSED_CACHE_BYTES: usize = 4 << 20;
 
 /// A QCOW2 image, seen as its active layer or as one of its snapshots.
 #[derive(Debug)]
 pub(super) struct Qcow2 {
     file: Arc<ImageFile>,
+    l2: L2Format,
     l1: L1Table,
     info: ImageInfo,
     /// The external data file, once attached.
@@ -50,6 +62,10 @@ struct ImageFile {
     storage: Arc<dyn Storage>,
     header: Header,
     snapshots: Vec<SnapshotEntry>,
+    /// Slices of L2 tables by host offset.
+    tables: BlockCache,
+    /// Decompressed clusters by L2 entry.
+    decompressed: BlockCache,
 }
 
 impl Qcow2 {
@@ -57,12 +73,19 @@ impl Qcow2 {
         let header = Header::read(storage.as_ref())?;
         let snapshots = snapshot::read(storage.as_ref(), &header)?;
         let info = info(storage.as_ref(), &header, &snapshots);
-        let l1 = L1Table::new(header.l1_table_offset, header.l1_size);
+        let l1 = L1Table::new(
+            header.l1_table_offset,
+            header.l1_size,
+            header.cluster_size(),
+        );
         Ok(Self {
+            l2: L2Format::new(&header),
             file: Arc::new(ImageFile {
                 storage,
                 header,
                 snapshots,
+                tables: BlockCache::new(TABLE_CACHE_BYTES),
+                decompressed: BlockCache::new(DECOMPRESSED_CACHE_BYTES),
             }),
             l1,
             info,
@@ -85,10 +108,31 @@ impl Qcow2 {
         }
         Ok(Self {
             file: Arc::clone(&self.file),
-            l1: L1Table::new(entry.l1_table_offset, entry.l1_size),
+            l2: self.l2,
+            l1: L1Table::new(entry.l1_table_offset, entry.l1_size, self.l2.cluster_size()),
             info,
             data_file: self.data_file.clone(),
         })
+    }
+
+    /// Where the guest's clusters are.
+    fn data(&self) -> Result<&dyn Storage> {
+        match &self.data_file {
+            Some(data) => Ok(data.as_ref()),
+            None if self.file.header.has_data_file() => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the external data file is not open",
+            )),
+            None => Ok(self.file.storage.as_ref()),
+        }
+    }
+
+    /// Names the file in `error`.
+    fn name(&self, error: Error) -> Error {
+        match self.file.storage.path() {
+            Some(path) => error.with_path(path),
+            None => error,
+        }
     }
 }
 
@@ -119,7 +163,10 @@ impl ImageDriver for Qcow2 {
     fn snapshot_view(&self, selector: &SnapshotSelector) -> Result<Arc<dyn ImageDriver>> {
         let entry = snapshot::find(&self.file.snapshots, selector)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such snapshot"))?;
-        Ok(Arc::new(self.open_snapshot(entry)?))
+        let view = self
+            .open_snapshot(entry)
+            .map_err(|error| self.name(error))?;
+        Ok(Arc::new(view))
     }
 
     fn for_each_extent(
@@ -127,8 +174,7 @@ impl ImageDriver for Qcow2 {
         range: Range<u64>,
         visit: &mut dyn FnMut(Extent) -> ControlFlow<()>,
     ) -> Result<()> {
-        let _ = (range, visit, &self.l1);
-        Err(Error::unsupported("not yet"))
+        self.walk(range, visit).map_err(|error| self.name(error))
     }
 
     fn read_at(
@@ -137,8 +183,13 @@ impl ImageDriver for Qcow2 {
         offset: GuestOffset,
         missing: &mut Vec<Range<u64>>,
     ) -> Result<()> {
-        let _ = (buf, offset, missing);
-        Err(Error::unsupported("not yet"))
+        check_range(buf.len(), offset, self.info.virtual_size)
+            .and_then(|()| self.read(buf, offset, missing))
+            .map_err(|error| self.name(error))
+    }
+
+    fn locate(&self, offset: GuestOffset) -> Result<Option<ClusterPlace>> {
+        self.place_of(offset).map_err(|error| self.name(error))
     }
 }
 
