@@ -1,7 +1,12 @@
 //! The generated images of the tests and benches are what they claim: `qemu-img` finds nothing
 //! wrong with them, and counts what was asked for.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot start must fail")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot start must fail"
+)]
 
 #[path = "common/inputs.rs"]
 mod inputs;

@@ -154,7 +154,7 @@ impl Frame {
 
 fn l1_table(size: u64, l2_cluster: impl Fn(u64) -> u64) -> Vec<u8> {
     (0..size)
-        .flat_map(|i| (l2_cluster(i) * CLUSTER | COPIED).to_be_bytes())
+        .flat_map(|i| ((l2_cluster(i) * CLUSTER) | COPIED).to_be_bytes())
         .collect()
 }
 
@@ -220,7 +220,7 @@ impl Scattered {
                     break guest;
                 }
             };
-            let entry = (place * CLUSTER | COPIED).to_be_bytes();
+            let entry = ((place * CLUSTER) | COPIED).to_be_bytes();
             l2[guest as usize * 8..][..8].copy_from_slice(&entry);
         }
         for (table, place) in l2.chunks_exact(CLUSTER as usize).zip(l2_places) {
@@ -283,7 +283,7 @@ impl Mapped {
         let first = self.l2_cluster(index) + 1;
         let mut table = Vec::with_capacity(CLUSTER as usize);
         for cluster in first..first + L2_ENTRIES {
-            table.extend_from_slice(&(cluster * CLUSTER | COPIED).to_be_bytes());
+            table.extend_from_slice(&((cluster * CLUSTER) | COPIED).to_be_bytes());
         }
         table
     }
@@ -297,7 +297,7 @@ impl Mapped {
             at if at < frame.blocks_at() => part(&frame.table(), at - 1),
             at if at < frame.l1_at() => frame.block(at - frame.blocks_at()),
             at if at < frame.body_at() => part(&l1(), at - frame.l1_at()),
-            at if (at - frame.body_at()) % (L2_ENTRIES + 1) == 0 => {
+            at if (at - frame.body_at()).is_multiple_of(L2_ENTRIES + 1) => {
                 self.l2_table((at - frame.body_at()) / (L2_ENTRIES + 1))
             }
             _ => Vec::new(),

@@ -9,9 +9,11 @@
 //! | `walk` | all extents, streaming the L2 tables |
 //! | `cache`, `read`, `compressed` | guest data |
 //! | `refcount` | how often a cluster is referenced |
+//! | `check` | whether references and refcounts agree |
 
 mod bitmap;
 mod cache;
+mod check;
 mod compressed;
 mod entry;
 mod extension;
@@ -27,7 +29,9 @@ mod walk;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::check::CheckReport;
 use crate::image::driver::{ClusterPlace, ImageDriver, SnapshotSelector, check_range};
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
@@ -190,6 +194,15 @@ impl ImageDriver for Qcow2 {
 
     fn locate(&self, offset: GuestOffset) -> Result<Option<ClusterPlace>> {
         self.place_of(offset).map_err(|error| self.name(error))
+    }
+
+    fn check(&self, control: &Control) -> std::result::Result<CheckReport, Stop> {
+        check::check(&self.file.header, self.file.storage.as_ref(), control).map_err(|stop| {
+            match stop {
+                Stop::Cancelled => Stop::Cancelled,
+                Stop::Failed(error) => Stop::Failed(self.name(error)),
+            }
+        })
     }
 }
 
