@@ -8,11 +8,10 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::lock::{self, LockMode};
-use crate::storage::{Run, Storage, check_bounds, sys};
+use crate::storage::{Run, Storage, check_bounds, runs, sys};
 
 /// Which file of the host it is, whatever it is called.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -113,24 +112,6 @@ impl FileStorage {
             .ok()
             .map(|nobody| !nobody)
     }
-
-    /// The next data run at or behind `offset` that begins before `end`; `None` when there is none.
-    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
-        let start = match seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        if start >= end {
-            return Ok(None);
-        }
-        match seek(&self.file, SeekFrom::Hole(start)) {
-            // A file that is written to meanwhile can answer with anything.
-            Ok(hole) => Ok(Some(start..hole.max(start + 1).min(end))),
-            Err(Errno::NXIO) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl Storage for FileStorage {
@@ -157,28 +138,22 @@ impl Storage for FileStorage {
         range: Range<u64>,
         visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
-        let end = range.end.min(self.size()?);
-        let mut position = range.start;
-        while position < end {
-            let data = match self.next_data(position, end) {
-                Ok(Some(data)) => data,
-                Ok(None) => end..end,
-                // Block devices and some file systems cannot tell.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => position..end,
-                Err(error) => {
-                    return Err(Error::io("cannot find holes", error)
-                        .with_path(&self.path)
-                        .with_offset(position));
-                }
-            };
-            for (range, hole) in [(position..data.start, true), (data.clone(), false)] {
-                if !range.is_empty() && visit(Run { range, hole }).is_break() {
-                    return Ok(());
-                }
-            }
-            position = data.end;
+        let range = range.start..range.end.min(self.size()?);
+        if range.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        match runs::for_each_run(&self.file, range.clone(), visit) {
+            // Before the first visit: block devices and some file systems cannot tell.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                let _ = visit(Run { range, hole: false });
+                Ok(())
+            }
+            result => result.map_err(|error| {
+                Error::io("cannot find holes", error)
+                    .with_path(&self.path)
+                    .with_offset(range.start)
+            }),
+        }
     }
 
     fn allocated(&self) -> Result<Option<u64>> {

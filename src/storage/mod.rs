@@ -6,6 +6,7 @@ mod file;
 mod holders;
 mod lock;
 mod memory;
+mod runs;
 mod sys;
 mod window;
 

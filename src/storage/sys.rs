@@ -106,3 +106,76 @@ pub(super) fn probe_read_lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
     Ok(true)
 }
+
+/// The head of the kernel's `struct fiemap`; an array of extents follows it.
+#[repr(C)]
+struct FiemapHead {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+}
+
+/// The kernel's `struct fiemap_extent`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct FiemapExtent {
+    /// Byte offset in the file.
+    pub(super) logical: u64,
+    physical: u64,
+    /// In bytes.
+    pub(super) length: u64,
+    reserved64: [u64; 2],
+    /// `FIEMAP_EXTENT_…`.
+    pub(super) flags: u32,
+    reserved: [u32; 3],
+}
+
+/// Room for a batch of extents.
+#[repr(C)]
+pub(super) struct Fiemap {
+    head: FiemapHead,
+    extents: [FiemapExtent; Self::CAPACITY as usize],
+}
+
+impl Fiemap {
+    /// Extents a call can report.
+    pub(super) const CAPACITY: u32 = 8192;
+
+    /// On the heap: it is half a megabyte.
+    pub(super) fn new() -> Box<Self> {
+        // SAFETY: head and extents are plain integers, for which all zeroes is a value.
+        unsafe { Box::<Self>::new_zeroed().assume_init() }
+    }
+
+    /// The first extents of the file that overlap `length` bytes from `start` on, in order.
+    /// Nothing is flushed before: what is only in the page cache yet is reported as such.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` and others where the file system cannot tell.
+    pub(super) fn read(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        start: u64,
+        length: u64,
+    ) -> io::Result<&[FiemapExtent]> {
+        self.head = FiemapHead {
+            start,
+            length,
+            flags: 0,
+            mapped_extents: 0,
+            extent_count: Self::CAPACITY,
+            reserved: 0,
+        };
+        let request = libc::_IOWR::<FiemapHead>(u32::from(b'f'), 11);
+        // SAFETY: the kernel writes at most `extent_count` extents behind the head, for which there
+        // is room, and the count of those into the head.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(self)) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let mapped = self.head.mapped_extents.min(Self::CAPACITY);
+        Ok(&self.extents[..mapped as usize])
+    }
+}
