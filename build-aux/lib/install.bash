@@ -35,7 +35,7 @@ readonly qemu_version_tested=10.0
 
 # install_packages PURPOSE…: build, demo, test.
 install_packages() {
-    local family purpose list missing=() package
+    local family purpose list wanted=() missing
     family=$(package_family)
     if [[ -z $family ]]; then
         say "dev: neither apt nor dnf here: what Platter needs must be there already"
@@ -43,10 +43,9 @@ install_packages() {
     fi
     for purpose in "$@"; do
         list="packages_${family}_$purpose[@]"
-        for package in "${!list}"; do
-            "is_installed_$family" "$package" || missing+=("$package")
-        done
+        wanted+=("${!list}")
     done
+    mapfile -t missing < <("missing_$family" "${wanted[@]}")
     ((${#missing[@]} == 0)) || "install_$family" "${missing[@]}"
 }
 
@@ -68,8 +67,19 @@ as_root() {
     fi
 }
 
-is_installed_apt() {
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+# missing_FAMILY PACKAGE…: those of them that are not installed.
+missing_apt() {
+    local installed
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null |
+        sed -n 's/ installed$//p') || true
+    printf '%s\n' "$@" | grep -vxF "$installed" || true
+}
+
+missing_dnf() {
+    local package
+    for package in "$@"; do
+        rpm -q --quiet --whatprovides "$package" || printf '%s\n' "$package"
+    done
 }
 
 install_apt() {
@@ -79,17 +89,19 @@ install_apt() {
 }
 
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null
-}
-
-is_installed_dnf() {
-    rpm -q --quiet --whatprovides "$1"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
 
 install_dnf() {
     say "Installing $*"
-    as_root dnf -q -y --setopt=install_weak_deps=False install "$@"
+    quietly as_root dnf -q -y --setopt=install_weak_deps=False install "$@"
+}
+
+# Runs a command, and shows what it says only when it fails.
+quietly() {
+    local said
+    said=$("$@" 2>&1) || fail "$* failed:"$'\n'"$said"
 }
 
 # version_at_least WANTED FOUND
