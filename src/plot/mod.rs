@@ -2,6 +2,7 @@
 //! their hit tests.
 
 pub mod allocation;
+pub mod bar;
 pub mod cell;
 pub mod chain;
 pub mod extents;
