@@ -1,6 +1,9 @@
 //! Engine values in translated words.
 
+use platter::chain::LinkProblem;
+use platter::fs::FsKind;
 use platter::image::Format;
+use platter::table::TableKind;
 use platter::{Error, ErrorKind};
 
 use crate::i18n::{fill, gettext};
@@ -75,4 +78,67 @@ pub(crate) fn error_details(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The name of a file system, as people write it.
+pub(crate) fn fs_name(kind: FsKind) -> String {
+    let name = match kind {
+        FsKind::Apfs => "APFS",
+        FsKind::BitLocker => "BitLocker",
+        FsKind::Btrfs => "Btrfs",
+        FsKind::ExFat => "exFAT",
+        FsKind::Fat12 => "FAT12",
+        FsKind::Fat16 => "FAT16",
+        FsKind::Fat32 => "FAT32",
+        FsKind::F2fs => "F2FS",
+        FsKind::HfsPlus => "HFS+",
+        FsKind::Iso9660 => "ISO 9660",
+        FsKind::Luks1 => "LUKS1",
+        FsKind::Luks2 => "LUKS2",
+        FsKind::Lvm2 => "LVM2",
+        FsKind::Ntfs => "NTFS",
+        FsKind::Squashfs => "SquashFS",
+        FsKind::Swap => return gettext("Swap"),
+        FsKind::Xfs => "XFS",
+        FsKind::Zfs => "ZFS",
+        other => other.name(),
+    };
+    name.to_owned()
+}
+
+/// The name of a partition table's kind.
+pub(crate) fn table_name(kind: TableKind) -> String {
+    match kind {
+        TableKind::Gpt => "GPT".to_owned(),
+        TableKind::Mbr => "MBR".to_owned(),
+        TableKind::None => gettext("No partition table"),
+    }
+}
+
+/// What is wrong with a link of a chain, in a short phrase.
+pub(crate) fn link_problem(problem: &LinkProblem) -> String {
+    match problem {
+        LinkProblem::Missing => gettext("missing"),
+        LinkProblem::Cyclic => gettext("stands on itself"),
+        LinkProblem::TooDeep => gettext("the chain is too long"),
+        LinkProblem::WrongFormat { claimed, found } => fill(
+            &gettext("should be {claimed}, is {found}"),
+            &[
+                ("claimed", format_label(*claimed)),
+                ("found", format_label(*found)),
+            ],
+        ),
+        LinkProblem::NotAllowed(_) => gettext("not opened without your permission"),
+        LinkProblem::Remote(protocol) => fill(
+            &gettext("on a server ({protocol}), not opened"),
+            &[("protocol", protocol)],
+        ),
+        LinkProblem::Encrypted(cipher) => {
+            fill(&gettext("encrypted ({cipher})"), &[("cipher", cipher)])
+        }
+        LinkProblem::Unreadable(error) => fill(
+            &gettext("cannot be read: {reason}"),
+            &[("reason", error.message())],
+        ),
+    }
 }

@@ -8,6 +8,8 @@ mod background;
 mod banner;
 mod chain_pane;
 mod describe;
+mod disk_layout;
+mod facts;
 mod failure_page;
 mod format;
 mod i18n;

@@ -57,6 +57,8 @@ pub(crate) enum PaneOutput {
     Error(ErrorReport),
     /// Show these guest bytes of the selected image in the Map pane.
     ShowRange(Range<u64>),
+    /// Show this segment of the partition strip in the Partitions pane.
+    ShowSegment(usize),
     /// Read the selected image again.
     Reload,
 }

@@ -182,6 +182,7 @@ impl App {
             PaneOutput::Toast(text) => widgets.toasts.add_toast(adw::Toast::new(&text)),
             PaneOutput::Error(report) => dialogs::present_error(&report, root, sender),
             PaneOutput::ShowRange(range) => self.panes.reveal_on_map(range),
+            PaneOutput::ShowSegment(index) => self.panes.show_partition(index),
             PaneOutput::Reload => self.reload(widgets, sender),
         }
     }

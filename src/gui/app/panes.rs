@@ -108,6 +108,11 @@ impl Panes {
         self.chain.emit(visible(VIEWS[3]).into());
     }
 
+    /// Shows a segment of the strip in the Partitions pane.
+    pub(super) fn show_partition(&self, _segment: usize) {
+        self.present(VIEWS[1]);
+    }
+
     /// Shows guest bytes in the Map pane.
     pub(super) fn reveal_on_map(&self, range: Range<u64>) {
         self.present(VIEWS[2]);

@@ -1,3 +1,7 @@
 //! Widgets without business rules, shared by panes.
 
+pub(crate) mod columns;
+pub(crate) mod fact_list;
+pub(crate) mod fill;
+pub(crate) mod partition_bar;
 pub(crate) mod usage_bar;
