@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use platter::chain::{Chain, ChainOptions, FolderIndex, OpenPolicy};
 use platter::inspect::Contents;
-use platter::storage::Storage;
+use platter::storage::{FileStorage, LockMode, Storage};
 use platter::{Control, Error, Stop};
 
 use crate::session::{Fact, Failure};
@@ -66,10 +66,14 @@ impl Opening {
         }
     }
 
+    /// What the content looks like explains best why it cannot be opened.
     fn explain(&self, error: Error) -> Failure {
+        let format = FileStorage::open(&self.path, LockMode::Peek)
+            .and_then(|storage| platter::image::probe(&storage))
+            .map(|probe| probe.format);
         Failure {
             error,
-            format: None,
+            format: format.ok(),
         }
     }
 }

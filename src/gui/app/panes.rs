@@ -13,7 +13,7 @@ use crate::i18n::gettext;
 use crate::map::MapPane;
 use crate::overview::Overview;
 use crate::pane::{PaneInit, PaneInput};
-use crate::partitions::Partitions;
+use crate::partitions::{Partitions, PartitionsInput};
 
 /// The names of the views in the stack, in their order: also that of Ctrl+1, Ctrl+2…
 pub(super) const VIEWS: [&str; 4] = ["overview", "partitions", "map", "chain"];
@@ -109,8 +109,10 @@ impl Panes {
     }
 
     /// Shows a segment of the strip in the Partitions pane.
-    pub(super) fn show_partition(&self, _segment: usize) {
+    pub(super) fn show_partition(&self, segment: usize) {
         self.present(VIEWS[1]);
+        self.partitions
+            .emit(PartitionsInput::SegmentSelected(segment));
     }
 
     /// Shows guest bytes in the Map pane.

@@ -103,11 +103,10 @@ fn pills(document: &Document, link: &Link) -> Vec<Pill> {
     let broken = document
         .full_chain()
         .and_then(|chain| chain.first_problem());
-    if let Some((index, _)) = broken.filter(|(index, _)| *index > 0) {
-        let _ = index;
+    if broken.is_some_and(|(index, _)| index > 0) {
         pills.push(pill(gettext("Incomplete"), Tone::Bad));
     }
-    if pills.is_empty() && document.stage >= Stage::Chain {
+    if pills.is_empty() && document.stage == Stage::Contents && document.contents_error.is_none() {
         pills.push(pill(gettext("Clean"), Tone::Good));
     }
     if info.encryption.is_some() {

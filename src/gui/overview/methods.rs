@@ -54,8 +54,9 @@ impl Overview {
         self.show_header(header(document), widgets);
         self.show_space(space(document), widgets);
         let stretches = document.contents.as_deref().map(disk_layout::stretches);
-        self.bar
-            .show(disk_layout::segments(&stretches.unwrap_or_default()));
+        let segments = disk_layout::segments(&stretches.unwrap_or_default());
+        self.bar.root().set_visible(!segments.is_empty());
+        self.bar.show(segments);
         for (lists, groups) in self.lists.iter_mut().zip(groups::groups(document)) {
             let mut groups = groups.into_iter();
             for list in lists {

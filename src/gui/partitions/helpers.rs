@@ -1,0 +1,389 @@
+//! What the pane says: the table's head, its rows, and the details of one of them.
+
+use platter::fs::FileSystem;
+use platter::inspect::Contents;
+use platter::table::{Partition, PartitionTable, PartitionType, Role, TableKind};
+use platter::units::MIB;
+
+use crate::describe;
+use crate::disk_layout::{Stretch, StretchKind, volume_of};
+use crate::facts::{Fact, FactGroup, Tone};
+use crate::format;
+use crate::i18n::{counted, fill, gettext};
+
+/// Where partitions have begun since sectors are no longer what disks move: everything is fast
+/// there.
+const GOOD_ALIGNMENT: u64 = MIB;
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    /// Colour of its mark; none for free space.
+    pub(super) colour: Option<usize>,
+    /// A logical partition, or space for one: shown under its extended partition.
+    pub(super) indented: bool,
+    /// Number and type, or that it is unallocated.
+    pub(super) partition: String,
+    pub(super) file_system: String,
+    pub(super) label: String,
+    /// Where it begins, in bytes.
+    pub(super) start: u64,
+    /// How long it is, in bytes.
+    pub(super) size: u64,
+    /// Bytes used, and that of its size.
+    pub(super) used: Option<(u64, f64)>,
+    /// Bytes free.
+    pub(super) free: Option<u64>,
+    /// What its start is a multiple of, at most [`GOOD_ALIGNMENT`], and whether that is good.
+    pub(super) alignment: Option<(u64, bool)>,
+}
+
+/// "GPT · 512 B sectors · aligned to 1 MiB".
+pub(super) fn head(table: &PartitionTable) -> String {
+    let mut parts = vec![describe::table_name(table.kind)];
+    let sectors = format::size(table.sector_size);
+    parts.push(fill(&gettext("{size} sectors"), &[("size", &sectors)]));
+    let least = table.partitions.iter().map(Partition::alignment).min();
+    if let Some(alignment) = least {
+        let size = format::size(alignment.min(GOOD_ALIGNMENT));
+        parts.push(fill(&gettext("aligned to {size}"), &[("size", &size)]));
+    }
+    parts.join(" · ")
+}
+
+/// The rows, one for each stretch.
+pub(super) fn rows(contents: &Contents, stretches: &[Stretch]) -> Vec<Row> {
+    stretches
+        .iter()
+        .map(|stretch| row(contents, stretch))
+        .collect()
+}
+
+fn row(contents: &Contents, stretch: &Stretch) -> Row {
+    let partition = partition_of(contents, stretch.kind);
+    let file_system = file_system_of(contents, stretch.kind);
+    Row {
+        colour: stretch.colour,
+        indented: is_logical(stretch.kind, partition),
+        partition: row_title(stretch, partition),
+        file_system: stretch.content.clone().unwrap_or_default(),
+        label: file_system
+            .and_then(|found| found.label.clone())
+            .or_else(|| partition?.name.clone())
+            .unwrap_or_default(),
+        start: stretch.range.start,
+        size: stretch.size(),
+        used: stretch.used.zip(stretch.used_fraction()),
+        free: file_system.and_then(|found| Some(found.usage?.free)),
+        alignment: partition.map(|partition| {
+            let alignment = partition.alignment();
+            (alignment.min(GOOD_ALIGNMENT), alignment >= GOOD_ALIGNMENT)
+        }),
+    }
+}
+
+fn row_title(stretch: &Stretch, partition: Option<&Partition>) -> String {
+    match partition {
+        // Translators: a partition's number and type, for example "1 EFI System".
+        Some(partition) => fill(
+            &gettext("{number} {type}"),
+            &[
+                ("number", &partition.number.to_string()),
+                ("type", &partition.type_name),
+            ],
+        ),
+        None if stretch.kind == StretchKind::WholeDisk => gettext("Whole disk"),
+        None => stretch.title.clone(),
+    }
+}
+
+fn is_logical(kind: StretchKind, partition: Option<&Partition>) -> bool {
+    kind == StretchKind::Free { logical: true }
+        || partition.is_some_and(|partition| partition.role == Role::Logical)
+}
+
+/// The facts of one stretch: what the table says of it, and what was found in it.
+pub(super) fn details(contents: &Contents, stretch: &Stretch) -> [FactGroup; 2] {
+    let partition = partition_of(contents, stretch.kind);
+    let title = match partition {
+        Some(partition) => {
+            let number = partition.number.to_string();
+            fill(&gettext("Partition {number}"), &[("number", &number)])
+        }
+        None => row_title(stretch, None),
+    };
+    let mut place = partition.map(table_facts).unwrap_or_default();
+    place.extend(place_facts(stretch, contents.table.sector_size));
+    place.extend(partition.map(alignment_fact));
+    [
+        FactGroup::new(title, place),
+        FactGroup::new(
+            gettext("File System"),
+            content_facts(contents, stretch.kind),
+        ),
+    ]
+}
+
+fn table_facts(partition: &Partition) -> Vec<Fact> {
+    let code = match partition.kind {
+        PartitionType::Gpt(guid) => guid.to_string(),
+        PartitionType::Mbr(code) => format!("0x{code:02x}"),
+    };
+    let mut facts = vec![
+        Fact::new(gettext("Type"), &partition.type_name)
+            .subtitle(&code)
+            .copying(&code),
+    ];
+    let name = partition.name.iter().filter(|name| !name.is_empty());
+    facts.extend(name.map(|name| Fact::new(gettext("Name"), name)));
+    facts.extend(
+        partition
+            .uuid
+            .iter()
+            .map(|uuid| Fact::new(gettext("UUID"), uuid)),
+    );
+    match partition.role {
+        Role::Primary => {}
+        Role::Extended => facts.push(Fact::new(gettext("Role"), gettext("extended"))),
+        Role::Logical => facts.push(Fact::new(gettext("Role"), gettext("logical"))),
+    }
+    let mut flags = partition.describe_attributes();
+    if partition.active && flags.is_empty() {
+        flags.push(gettext("bootable"));
+    }
+    if !flags.is_empty() {
+        facts.push(Fact::new(gettext("Flags"), flags.join(", ")));
+    }
+    facts
+}
+
+fn place_facts(stretch: &Stretch, sector_size: u64) -> Vec<Fact> {
+    let sectors = |bytes: u64| {
+        let sector = bytes / sector_size.max(1);
+        fill(&gettext("sector {n}"), &[("n", &format::number(sector))])
+    };
+    let count = stretch.size() / sector_size.max(1);
+    vec![
+        Fact::size(gettext("Start"), stretch.range.start).subtitle(sectors(stretch.range.start)),
+        Fact::size(gettext("End"), stretch.range.end).subtitle(sectors(stretch.range.end)),
+        Fact::size(gettext("Size"), stretch.size()).subtitle(counted(
+            "{n} sector",
+            "{n} sectors",
+            count,
+            &[],
+        )),
+    ]
+}
+
+fn alignment_fact(partition: &Partition) -> Fact {
+    let alignment = partition.alignment();
+    let fact = Fact::size(gettext("Alignment"), alignment);
+    if alignment >= GOOD_ALIGNMENT {
+        return fact;
+    }
+    fact.subtitle(gettext("Slow on most disks: a multiple of 1 MiB is usual"))
+        .tone(Tone::Warning)
+}
+
+fn content_facts(contents: &Contents, kind: StretchKind) -> Vec<Fact> {
+    let index = match kind {
+        StretchKind::Partition(index) => Some(index),
+        StretchKind::WholeDisk => None,
+        StretchKind::Extended(_) | StretchKind::Free { .. } => return Vec::new(),
+    };
+    let Some(volume) = volume_of(contents, index) else {
+        return Vec::new();
+    };
+    if let Some(error) = &volume.error {
+        return vec![
+            Fact::new(gettext("Cannot be read"), "")
+                .subtitle(error)
+                .copying(error)
+                .tone(Tone::Bad),
+        ];
+    }
+    match &volume.file_system {
+        Some(found) => file_system_facts(found),
+        None => vec![Fact::new(gettext("Content"), gettext("nothing recognised"))],
+    }
+}
+
+fn file_system_facts(found: &FileSystem) -> Vec<Fact> {
+    let mut facts = vec![Fact::new(
+        gettext("File system"),
+        describe::fs_name(found.kind),
+    )];
+    facts.extend(
+        found
+            .label
+            .iter()
+            .map(|label| Fact::new(gettext("Label"), label)),
+    );
+    facts.extend(
+        found
+            .uuid
+            .iter()
+            .map(|uuid| Fact::new(gettext("UUID"), uuid)),
+    );
+    facts.extend(found.size.map(|bytes| Fact::size(gettext("Size"), bytes)));
+    if let Some(usage) = found.usage {
+        facts.push(Fact::size(gettext("Used"), usage.used));
+        facts.push(Fact::size(gettext("Free"), usage.free));
+    }
+    facts.extend(
+        found
+            .block_size
+            .map(|bytes| Fact::size(gettext("Block size"), bytes)),
+    );
+    facts.extend(
+        found
+            .details
+            .iter()
+            .map(|(name, value)| Fact::new(*name, value)),
+    );
+    facts.extend(found.notes.iter().map(|note| {
+        Fact::new(gettext("Note"), "")
+            .subtitle(note)
+            .copying(note)
+            .tone(Tone::Warning)
+    }));
+    facts
+}
+
+/// What is wrong with the table, in words.
+pub(super) fn damage(table: &PartitionTable) -> FactGroup {
+    let facts = table
+        .damage
+        .iter()
+        .map(|damage| {
+            let title = if damage.serious {
+                gettext("The partition table is damaged")
+            } else {
+                gettext("The partition table is not as it should be")
+            };
+            Fact::new(title, "")
+                .subtitle(&damage.message)
+                .copying(&damage.message)
+                .tone(if damage.serious {
+                    Tone::Bad
+                } else {
+                    Tone::Warning
+                })
+        })
+        .collect();
+    FactGroup::new(String::new(), facts)
+}
+
+/// A sentence for a disk without a table.
+pub(super) fn note(table: &PartitionTable) -> Option<String> {
+    match table.kind {
+        TableKind::None if table.damage.is_empty() => Some(gettext(
+            "This disk has no partition table: its content begins at the first byte.",
+        )),
+        _ => None,
+    }
+}
+
+fn partition_of(contents: &Contents, kind: StretchKind) -> Option<&Partition> {
+    match kind {
+        StretchKind::Partition(index) | StretchKind::Extended(index) => {
+            contents.table.partitions.get(index)
+        }
+        StretchKind::WholeDisk | StretchKind::Free { .. } => None,
+    }
+}
+
+fn file_system_of(contents: &Contents, kind: StretchKind) -> Option<&FileSystem> {
+    let index = match kind {
+        StretchKind::Partition(index) => Some(index),
+        StretchKind::WholeDisk => None,
+        StretchKind::Extended(_) | StretchKind::Free { .. } => return None,
+    };
+    volume_of(contents, index)?.file_system.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk_layout::fixture::{mbr_disk, superfloppy};
+    use crate::disk_layout::stretches;
+
+    fn plain(text: &str) -> String {
+        text.replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn the_head_says_the_least_alignment() {
+        let mut contents = mbr_disk();
+        assert_eq!(
+            plain(&head(&contents.table)),
+            "MBR · 512 B sectors · aligned to 1 MiB"
+        );
+        contents.table.partitions[0].range.start = 63 * 512;
+        assert_eq!(
+            plain(&head(&contents.table)),
+            "MBR · 512 B sectors · aligned to 512 B"
+        );
+    }
+
+    #[test]
+    fn rows_show_use_and_alignment() {
+        let contents = mbr_disk();
+        let stretches = stretches(&contents);
+        let rows = rows(&contents, &stretches);
+        let root = rows.iter().find(|row| row.label == "root").unwrap();
+        assert_eq!(root.partition, "1 Linux");
+        assert_eq!(root.file_system, "ext4");
+        assert_eq!(root.used, Some((25 << 20, 0.25)));
+        assert_eq!(root.free, Some(75 << 20));
+        assert_eq!(root.alignment, Some((1 << 20, true)));
+        let logical = rows
+            .iter()
+            .find(|row| row.partition.starts_with('5'))
+            .unwrap();
+        assert!(logical.indented);
+        let free = rows.last().unwrap();
+        assert_eq!((free.colour, free.alignment), (None, None));
+    }
+
+    #[test]
+    fn details_say_what_is_odd() {
+        let mut contents = mbr_disk();
+        contents.table.partitions[0].range.start = 63 * 512;
+        let all = stretches(&contents);
+        let stretch = all
+            .iter()
+            .find(|stretch| stretch.kind == StretchKind::Partition(0))
+            .unwrap();
+        let [place, content] = details(&contents, stretch);
+        let find = |group: &FactGroup, title: &str| {
+            group
+                .facts
+                .iter()
+                .find(|fact| fact.title == title)
+                .unwrap()
+                .clone()
+        };
+        assert_eq!(place.title, "Partition 1");
+        assert_eq!(find(&place, "Type").copied(), "0x83");
+        assert_eq!(find(&place, "Flags").value, "bootable");
+        assert_eq!(find(&place, "Start").subtitle.as_deref(), Some("sector 63"));
+        assert_eq!(find(&place, "Alignment").tone, Tone::Warning);
+        assert_eq!(find(&content, "UUID").value, "1234-ABCD");
+    }
+
+    #[test]
+    fn a_disk_without_a_table_says_so() {
+        let contents = superfloppy();
+        assert!(
+            note(&contents.table)
+                .unwrap()
+                .contains("no partition table")
+        );
+        let stretches = stretches(&contents);
+        let [place, content] = details(&contents, &stretches[0]);
+        assert_eq!(place.title, "Whole disk");
+        assert_eq!(content.facts[0].value, "FAT16");
+        assert_eq!(note(&mbr_disk().table), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Showing a table, and following what is selected in strip and table.
+
+use std::sync::Arc;
+
+use platter::inspect::Contents;
+use relm4::ComponentSender;
+use relm4::adw::prelude::*;
+use relm4::gtk::{self, glib};
+
+use super::table::Table;
+use super::{Partitions, PartitionsInput, PartitionsWidgets, helpers};
+use crate::describe;
+use crate::disk_layout::{self, StretchKind};
+use crate::i18n::gettext;
+use crate::session::Document;
+use crate::widgets::columns;
+use crate::widgets::fact_list::FactList;
+use crate::widgets::partition_bar::PartitionBar;
+
+const COLUMN_WIDTH: i32 = 340;
+const COLUMN_SPACING: i32 = 24;
+
+impl Partitions {
+    pub(super) fn new(sender: &ComponentSender<Self>) -> Self {
+        let input = sender.input_sender().clone();
+        let bar = PartitionBar::new(&gettext("Partitions"), move |segment| {
+            input.emit(PartitionsInput::SegmentSelected(segment));
+        });
+        bar.root().add_css_class("tall");
+        let input = sender.input_sender().clone();
+        let table = Table::new(move |row| input.emit(PartitionsInput::RowSelected(row)));
+        let list = || {
+            let input = sender.input_sender().clone();
+            FactList::new(move |action| input.emit(PartitionsInput::Fact(action)))
+        };
+        let details = [list(), list()];
+        let columns = columns::new(COLUMN_WIDTH, COLUMN_SPACING);
+        for list in &details {
+            columns.append(list.root());
+        }
+        Self {
+            contents: None,
+            stretches: Vec::new(),
+            bar,
+            table,
+            damage: list(),
+            details,
+            columns,
+        }
+    }
+
+    pub(super) fn show(
+        &mut self,
+        document: &Document,
+        widgets: &PartitionsWidgets,
+        root: &gtk::Stack,
+    ) {
+        let Some(contents) = &document.contents else {
+            self.contents = None;
+            widgets.show_status(document);
+            root.set_visible_child_name("status");
+            return;
+        };
+        root.set_visible_child_name("table");
+        if self
+            .contents
+            .as_ref()
+            .is_some_and(|shown| Arc::ptr_eq(shown, contents))
+        {
+            return;
+        }
+        self.contents = Some(Arc::clone(contents));
+        self.show_contents(contents, widgets);
+    }
+
+    /// Selects a segment of the strip: the row of the table follows.
+    pub(super) fn select_segment(&mut self, segment: usize) {
+        let mut in_strip = self
+            .stretches
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.is_in_strip());
+        if let Some((row, _)) = in_strip.nth(segment) {
+            self.select(row);
+        }
+    }
+
+    /// Selects a stretch everywhere.
+    pub(super) fn select(&mut self, row: usize) {
+        let (Some(contents), Some(stretch)) = (&self.contents, self.stretches.get(row)) else {
+            return;
+        };
+        let segment = stretch.is_in_strip().then(|| {
+            self.stretches[..row]
+                .iter()
+                .filter(|before| before.is_in_strip())
+                .count()
+        });
+        self.bar.select(segment);
+        self.table.select(Some(row));
+        let groups = helpers::details(contents, stretch);
+        for (list, group) in self.details.iter_mut().zip(groups) {
+            list.show(group);
+        }
+    }
+
+    fn show_contents(&mut self, contents: &Contents, widgets: &PartitionsWidgets) {
+        widgets.head.set_label(&helpers::head(&contents.table));
+        let note = helpers::note(&contents.table);
+        widgets.note.set_label(note.as_deref().unwrap_or_default());
+        widgets.note.set_visible(note.is_some());
+        self.damage.show(helpers::damage(&contents.table));
+        self.stretches = disk_layout::stretches(contents);
+        self.bar.show(disk_layout::segments(&self.stretches));
+        self.table.show(helpers::rows(contents, &self.stretches));
+        self.select(self.most_interesting());
+    }
+
+    /// The largest partition is most likely what one came for.
+    fn most_interesting(&self) -> usize {
+        let of_partition =
+            |kind| !matches!(kind, StretchKind::Free { .. } | StretchKind::Extended(_));
+        let candidates = self.stretches.iter().enumerate();
+        candidates
+            .max_by_key(|(_, stretch)| (of_partition(stretch.kind), stretch.size()))
+            .map_or(0, |(row, _)| row)
+    }
+}
+
+impl PartitionsWidgets {
+    /// In place of a table: it is being read, or cannot be.
+    fn show_status(&self, document: &Document) {
+        let (icon, title, text) = match &document.contents_error {
+            Some(error) => (
+                Some("dialog-error-symbolic"),
+                gettext("The Disk Cannot Be Read"),
+                describe::error_sentence(error),
+            ),
+            None => (None, gettext("Reading the Disk…"), String::new()),
+        };
+        self.status.set_icon_name(icon);
+        self.status.set_title(&title);
+        let escaped = glib::markup_escape_text(&text);
+        self.status.set_description(Some(&escaped));
+    }
+}

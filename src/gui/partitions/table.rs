@@ -1,0 +1,212 @@
+//! The table of partitions.
+
+use relm4::gtk::{self, gio, glib, pango, prelude::*};
+
+use super::helpers::Row;
+use crate::a11y;
+use crate::format;
+use crate::i18n::{fill, gettext};
+use crate::widgets::usage_bar;
+
+/// The widgets and the model under them.
+pub(super) struct Table {
+    root: gtk::ScrolledWindow,
+    rows: gio::ListStore,
+    selection: gtk::SingleSelection,
+}
+
+impl Table {
+    /// An empty table; `selected` gets the index of a row that the user selects.
+    pub(super) fn new(selected: impl Fn(usize) + 'static) -> Self {
+        let rows = gio::ListStore::new::<glib::BoxedAnyObject>();
+        let selection = gtk::SingleSelection::builder()
+            .model(&rows)
+            .autoselect(false)
+            .can_unselect(true)
+            .build();
+        selection.connect_selected_notify(move |selection| {
+            if let Ok(index) = usize::try_from(selection.selected())
+                && selection.selected_item().is_some()
+            {
+                selected(index);
+            }
+        });
+        let view = gtk::ColumnView::builder()
+            .model(&selection)
+            .css_classes(["partition-table"])
+            .build();
+        a11y::name(&view, &gettext("Partitions"));
+        for column in columns() {
+            view.append_column(&column);
+        }
+        let root = gtk::ScrolledWindow::builder()
+            .child(&view)
+            .vscrollbar_policy(gtk::PolicyType::Never)
+            .propagate_natural_height(true)
+            .overflow(gtk::Overflow::Hidden)
+            .css_classes(["card"])
+            .build();
+        Self {
+            root,
+            rows,
+            selection,
+        }
+    }
+
+    pub(super) fn root(&self) -> &gtk::ScrolledWindow {
+        &self.root
+    }
+
+    pub(super) fn show(&self, rows: Vec<Row>) {
+        self.rows.remove_all();
+        let rows: Vec<_> = rows.into_iter().map(glib::BoxedAnyObject::new).collect();
+        self.rows.extend_from_slice(&rows);
+    }
+
+    pub(super) fn select(&self, index: Option<usize>) {
+        let position = index
+            .and_then(|index| u32::try_from(index).ok())
+            .unwrap_or(gtk::INVALID_LIST_POSITION);
+        self.selection.set_selected(position);
+    }
+}
+
+fn columns() -> [gtk::ColumnViewColumn; 8] {
+    let partition = column(&gettext("Partition"), partition_cell);
+    partition.set_expand(true);
+    [
+        partition,
+        column(&gettext("File system"), |row| {
+            text(&row.file_system).upcast()
+        }),
+        column(&gettext("Label"), |row| text(&row.label).upcast()),
+        column(&gettext("Start"), |row| size(row.start).upcast()),
+        column(&gettext("Size"), |row| size(row.size).upcast()),
+        column(&gettext("Used"), used_cell),
+        column(&gettext("Free"), |row| {
+            row.free.map_or_else(|| text(""), size).upcast()
+        }),
+        column(&gettext("Alignment"), alignment_cell),
+    ]
+}
+
+/// A column whose cells are made by `cell`. Rows are few and short-lived: a cell is made anew when
+/// it gets another row.
+fn column(title: &str, cell: impl Fn(&Row) -> gtk::Widget + 'static) -> gtk::ColumnViewColumn {
+    let factory = gtk::SignalListItemFactory::new();
+    factory.connect_bind(move |_, item| {
+        let Some(item) = item.downcast_ref::<gtk::ListItem>() else {
+            return;
+        };
+        let row = item.item().and_downcast::<glib::BoxedAnyObject>();
+        item.set_child(row.map(|row| cell(&row.borrow::<Row>())).as_ref());
+    });
+    factory.connect_unbind(|_, item| {
+        if let Some(item) = item.downcast_ref::<gtk::ListItem>() {
+            item.set_child(gtk::Widget::NONE);
+        }
+    });
+    gtk::ColumnViewColumn::builder()
+        .title(title)
+        .factory(&factory)
+        .build()
+}
+
+fn text(content: &str) -> gtk::Label {
+    gtk::Label::builder()
+        .label(content)
+        .xalign(0.0)
+        .ellipsize(pango::EllipsizeMode::End)
+        .width_chars(i32::try_from(content.chars().count().min(14)).unwrap_or(14))
+        .build()
+}
+
+fn size(bytes: u64) -> gtk::Label {
+    gtk::Label::builder()
+        .label(format::size(bytes))
+        .xalign(0.0)
+        .tooltip_text(format::exact_bytes(bytes))
+        .css_classes(["numeric"])
+        .build()
+}
+
+fn partition_cell(row: &Row) -> gtk::Widget {
+    let mark = gtk::Box::builder()
+        .valign(gtk::Align::Center)
+        .css_classes(["partition-mark"])
+        .build();
+    let label = text(&row.partition);
+    match row.colour {
+        Some(colour) => mark.add_css_class(&format!("partition-{colour}")),
+        None => label.add_css_class("dim-label"),
+    }
+    let cell = gtk::Box::builder().spacing(8).build();
+    if row.indented {
+        cell.set_margin_start(18);
+    }
+    cell.append(&mark);
+    cell.append(&label);
+    cell.upcast()
+}
+
+fn used_cell(row: &Row) -> gtk::Widget {
+    let Some((used, fraction)) = row.used else {
+        return text("").upcast();
+    };
+    let label = size(used);
+    let bar = usage_bar::new();
+    bar.set_width_request(56);
+    usage_bar::show(
+        &bar,
+        Some(fraction),
+        &gettext("Used"),
+        &format::percent(used, row.size),
+    );
+    bar.set_tooltip_text(Some(&format::percent(used, row.size)));
+    let cell = gtk::Box::builder()
+        .orientation(gtk::Orientation::Vertical)
+        .valign(gtk::Align::Center)
+        .spacing(3)
+        .build();
+    cell.append(&label);
+    cell.append(&bar);
+    cell.upcast()
+}
+
+fn alignment_cell(row: &Row) -> gtk::Widget {
+    let Some((alignment, good)) = row.alignment else {
+        return text("").upcast();
+    };
+    let size = format::size(alignment);
+    let (icon, class, sentence) = if good {
+        (
+            "object-select-symbolic",
+            "success",
+            gettext("Aligned to {size}"),
+        )
+    } else {
+        (
+            "dialog-warning-symbolic",
+            "warning",
+            gettext("Aligned only to {size}"),
+        )
+    };
+    let sentence = fill(&sentence, &[("size", &size)]);
+    let image = gtk::Image::builder()
+        .icon_name(icon)
+        .css_classes([class])
+        .build();
+    a11y::name(&image, &sentence);
+    let cell = gtk::Box::builder()
+        .spacing(6)
+        .tooltip_text(sentence)
+        .build();
+    cell.append(
+        &gtk::Label::builder()
+            .label(&size)
+            .css_classes(["numeric"])
+            .build(),
+    );
+    cell.append(&image);
+    cell.upcast()
+}
