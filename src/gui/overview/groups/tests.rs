@@ -56,6 +56,7 @@ fn link() -> Link {
         allocated_size: Some(2 << 20),
         holders: Vec::new(),
         unstable: false,
+        lock_conflict: None,
         state: platter::chain::LinkState::Broken(LinkProblem::Missing),
     }
 }
