@@ -161,6 +161,30 @@ impl Grid {
         ))
     }
 
+    /// Whether every byte has the same place in `other`.
+    pub(super) fn same_places(&self, other: &Self) -> bool {
+        let same_shape = match (&self.shape, &other.shape) {
+            (Shape::Curve { curve: one, .. }, Shape::Curve { curve: two, .. }) => {
+                (one.columns(), one.rows()) == (two.columns(), two.rows())
+            }
+            (
+                Shape::Rows { columns, phase },
+                Shape::Rows {
+                    columns: c,
+                    phase: p,
+                },
+            ) => (columns, phase) == (c, p),
+            (
+                Shape::Bands { tops, bands, .. },
+                Shape::Bands {
+                    tops: t, bands: b, ..
+                },
+            ) => tops == t && bands == b,
+            _ => false,
+        };
+        same_shape && (self.size, self.shift, self.pitch) == (other.size, other.shift, other.pitch)
+    }
+
     /// The same arrangement at another scale.
     pub(super) fn at_shift(&self, shift: u32) -> Self {
         let mut grid = self.clone();

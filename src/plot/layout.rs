@@ -1,7 +1,8 @@
 //! The map's viewport: what of the disk is shown where, at which scale, and what is under a pixel.
 //!
 //! Scales go in steps of four bytes to one: a cell becomes two by two cells on the curve. At the
-//! coarsest scale the whole disk fits. All places are logical pixels, x to the right.
+//! coarsest scale the whole disk fits. All places are logical pixels, x to the right; for people
+//! who read from right to left the picture is [mirrored](Layout::mirrored).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -42,8 +43,9 @@ pub struct Layout {
     view: Size,
     fit_shift: u32,
     grid: Grid,
-    /// Pixel of the plane at the widget's top left.
+    /// Pixel of the plane at the widget's top left (top right when mirrored).
     origin: (i64, i64),
+    mirrored: bool,
 }
 
 impl Layout {
@@ -76,7 +78,21 @@ impl Layout {
             fit_shift: grid.shift,
             grid,
             origin: (0, 0),
+            mirrored: false,
         }
+    }
+
+    /// The same, mirrored: the disk starts at the right.
+    #[must_use]
+    pub fn mirrored(mut self, mirrored: bool) -> Self {
+        self.mirrored = mirrored;
+        self
+    }
+
+    /// Whether the disk starts at the right.
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrored
     }
 
     /// How it is laid out.
@@ -109,11 +125,17 @@ impl Layout {
         self.grid.pitch
     }
 
-    /// Pixel of the plane that is at the widget's top left: tells how far two layouts of the same
-    /// scale are apart.
+    /// By how many pixels a picture of `other`, which has the same scale, is off; `None` when it
+    /// shows something else.
     #[must_use]
-    pub fn origin(&self) -> (i64, i64) {
-        self.origin
+    pub fn offset_of(&self, other: &Self) -> Option<(i64, i64)> {
+        let same = self.arrangement == other.arrangement
+            && self.grid.same_places(&other.grid)
+            && self.mirrored == other.mirrored
+            && self.view == other.view;
+        let dx = self.origin.0 - other.origin.0;
+        let dx = if self.mirrored { dx } else { -dx };
+        same.then(|| (dx, other.origin.1 - self.origin.1))
     }
 
     /// Whether the coarsest scale is shown.
@@ -142,6 +164,7 @@ impl Layout {
     /// widget's pixel `at` stays there, as far as the plane's border and, for bands, the rows let
     /// it.
     pub fn zoom(&mut self, steps: i32, at: (i64, i64)) {
+        let at = (self.flip(at.0, 1), at.1);
         for _ in 0..steps.unsigned_abs() {
             let shift = if steps > 0 && self.can_zoom_in() {
                 self.grid.shift - LEVEL_STEP
@@ -156,6 +179,7 @@ impl Layout {
 
     /// Moves the picture by so many pixels.
     pub fn pan(&mut self, dx: i64, dy: i64) {
+        let dx = if self.mirrored { -dx } else { dx };
         self.origin.0 = self.origin.0.saturating_sub(dx);
         self.origin.1 = self.origin.1.saturating_sub(dy);
         self.clamp();
@@ -189,7 +213,8 @@ impl Layout {
     /// The same disk in a widget of another size: same scale where there is one, same middle.
     #[must_use]
     pub fn resized(&self, regions: &[Range<u64>], header: u32, area: (u32, u32)) -> Self {
-        let mut next = Self::new(self.grid.size, self.arrangement, regions, header, area);
+        let mut next = Self::new(self.grid.size, self.arrangement, regions, header, area)
+            .mirrored(self.mirrored);
         if self.is_fit() || self.grid.shift >= next.fit_shift {
             return next;
         }
@@ -205,6 +230,7 @@ impl Layout {
     #[must_use]
     pub fn spot_at(&self, x: i64, y: i64) -> Option<Spot> {
         let inside = (0..self.view.0).contains(&x) && (0..self.view.1).contains(&y);
+        let x = self.flip(x, 1);
         inside.then(|| self.grid.spot_at(x + self.origin.0, y + self.origin.1))?
     }
 
@@ -212,12 +238,7 @@ impl Layout {
     #[must_use]
     pub fn rect_of(&self, byte: u64) -> Option<Rect> {
         let (x, y) = self.grid.corner_of(byte)?;
-        Some(Rect {
-            x: x - self.origin.0,
-            y: y - self.origin.1,
-            width: self.grid.pitch.0,
-            height: self.grid.pitch.1,
-        })
+        Some(self.rect_at(x - self.origin.0, y - self.origin.1))
     }
 
     /// The spot with a guest byte, shown or not.
@@ -232,6 +253,7 @@ impl Layout {
     #[must_use]
     pub fn neighbour(&self, byte: u64, columns: i64, rows: i64) -> Option<Spot> {
         let (x, y) = self.grid.corner_of(byte)?;
+        let columns = if self.mirrored { -columns } else { columns };
         let x = x.saturating_add(columns.saturating_mul(self.grid.pitch.0));
         let mut y = y.saturating_add(rows.saturating_mul(self.grid.pitch.1));
         if let Shape::Bands { header, tops, .. } = &self.grid.shape
@@ -256,13 +278,7 @@ impl Layout {
                     .grid
                     .spot_at(x + self.origin.0, y + self.origin.1)
                     .filter(|_| x < self.view.0)?;
-                let rect = Rect {
-                    x,
-                    y,
-                    width: pitch.0,
-                    height: pitch.1,
-                };
-                Some((spot, rect))
+                Some((spot, self.rect_at(x, y)))
             })
     }
 
@@ -325,6 +341,26 @@ impl Layout {
             }
         }
         self.clamp();
+    }
+
+    /// The left edge of something `width` wide, counted from the other side when mirrored.
+    fn flip(&self, x: i64, width: i64) -> i64 {
+        if self.mirrored {
+            self.view.0 - x - width
+        } else {
+            x
+        }
+    }
+
+    /// The rectangle of the cell whose edges, as the disk runs, are at `x` and `y` in the view.
+    fn rect_at(&self, x: i64, y: i64) -> Rect {
+        let (width, height) = self.grid.pitch;
+        Rect {
+            x: self.flip(x, width),
+            y,
+            width,
+            height,
+        }
     }
 
     fn clamp(&mut self) {

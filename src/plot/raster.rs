@@ -5,7 +5,9 @@
 //! on the map is a colour of the legend. A pattern tells the classes apart without colours.
 
 use crate::plot::cell::{Cell, Class, Share};
+use crate::plot::grid::pixels;
 use crate::plot::layout::{Layout, Rect};
+use crate::plot::summary::Summary;
 
 /// A colour without transparency.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,7 +39,8 @@ impl Palette {
     }
 }
 
-/// Pixels, opaque, four bytes each in the order red, green, blue, alpha.
+/// Pixels, opaque, four bytes each in the order blue, green, red, alpha: what cairo and GDK take
+/// without converting.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
     /// Width in pixels.
@@ -58,7 +61,7 @@ impl Picture {
         let (width, height) = (width.min(Self::MAX_SIDE), height.min(Self::MAX_SIDE));
         let mut pixels = vec![u8::MAX; width * height * 4];
         for pixel in pixels.chunks_exact_mut(4) {
-            pixel[..3].copy_from_slice(&[paper.0, paper.1, paper.2]);
+            pixel[..3].copy_from_slice(&[paper.2, paper.1, paper.0]);
         }
         Self {
             width,
@@ -86,7 +89,7 @@ impl Picture {
                 } else {
                     ink.ground
                 };
-                pixel[..3].copy_from_slice(&[colour.0, colour.1, colour.2]);
+                pixel[..3].copy_from_slice(&[colour.2, colour.1, colour.0]);
             }
         }
     }
@@ -113,6 +116,41 @@ pub fn draw(
         };
         let share = share(spot.cell);
         for (class, part) in gauge(&share, inner) {
+            picture.fill(part, class, palette.ink(class));
+        }
+    }
+    picture
+}
+
+/// Draws the whole disk as one strip, a gauge for each device pixel across: the minimap.
+#[must_use]
+pub fn draw_strip(
+    summary: &Summary,
+    (width, height): (u32, u32),
+    scale: u32,
+    mirrored: bool,
+    palette: &Palette,
+) -> Picture {
+    let side = |logical: u32| usize::try_from(logical.saturating_mul(scale)).unwrap_or(0);
+    let mut picture = Picture::new(side(width), side(height), palette.paper);
+    let columns = u64::try_from(picture.width).unwrap_or(0);
+    let start = |column: u64| {
+        let start = u128::from(summary.size()) * u128::from(column) / u128::from(columns.max(1));
+        u64::try_from(start).unwrap_or(u64::MAX)
+    };
+    for (x, column) in (0_i64..).zip(0..columns) {
+        let share = summary.range_share(start(column)..start(column + 1));
+        let rect = Rect {
+            x: if mirrored {
+                pixels(columns - 1 - column, 1)
+            } else {
+                x
+            },
+            y: 0,
+            width: 1,
+            height: i64::try_from(picture.height).unwrap_or(0),
+        };
+        for (class, part) in gauge(&share, rect) {
             picture.fill(part, class, palette.ink(class));
         }
     }
@@ -166,8 +204,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chain::MapEntry;
     use crate::plot::layout::Arrangement;
-    use crate::units::GIB;
+    use crate::plot::summary::SummaryBuilder;
+    use crate::units::{GIB, TIB};
 
     fn palette() -> Palette {
         let shades = [10, 60, 110, 160, 210];
@@ -222,6 +262,33 @@ mod tests {
             [255, 255, 255, 255],
             "the gap"
         );
+    }
+
+    #[test]
+    fn the_strip_shows_one_cluster_and_can_be_mirrored() {
+        let mut builder = SummaryBuilder::new(64 * TIB);
+        let mut entry = MapEntry {
+            guest: 0..64 * TIB - 512,
+            depth: 0,
+            present: false,
+            zero: true,
+            data: false,
+            compressed: false,
+            host: None,
+        };
+        builder.add(&entry);
+        entry.guest = 64 * TIB - 512..64 * TIB;
+        (entry.data, entry.present) = (true, true);
+        builder.add(&entry);
+        let summary = builder.finish();
+        for mirrored in [false, true] {
+            let strip = draw_strip(&summary, (300, 20), 2, mirrored, &palette());
+            assert_eq!((strip.width, strip.height), (600, 40));
+            let blue: Vec<_> = strip.pixels.chunks(4).map(|pixel| pixel[0]).collect();
+            let x = if mirrored { 0 } else { 599 };
+            assert_eq!(blue.iter().filter(|blue| **blue == 10).count(), 1);
+            assert_eq!(blue[600 * 39 + x], 10, "at the bottom");
+        }
     }
 
     proptest! {

@@ -97,6 +97,28 @@ impl Summary {
         }
     }
 
+    /// What lies in any range of guest bytes: exact for whole base cells, estimated for the parts
+    /// of cells at its ends.
+    #[must_use]
+    pub fn range_share(&self, range: Range<u64>) -> Share {
+        let mut sum = Share::default();
+        let mut start = range.start;
+        let end = range.end.min(self.size);
+        while start < end {
+            let cell = Cell::containing(start, self.base_shift);
+            let whole = cell.guest(self.size);
+            let part = start..whole.end.min(end);
+            let share = self.share(cell).unwrap_or_default();
+            if part == whole {
+                sum.merge(&share);
+            } else {
+                sum.merge(&share.scaled(part.end - part.start, whole.end - whole.start));
+            }
+            start = part.end;
+        }
+        sum
+    }
+
     /// What is to be expected in a cell smaller than the base's, judged by the base cell around it.
     #[must_use]
     pub fn estimate(&self, cell: Cell) -> Share {
@@ -290,6 +312,9 @@ mod tests {
         assert_eq!(summary.totals().share.total(), 64 * TIB);
         assert_eq!(summary.totals().stored_by_depth, [0, 0, 0, 65536]);
         let small = Cell::containing(cluster.start, 20);
+        assert_eq!(summary.range_share(0..64 * TIB), summary.totals().share);
+        let around = summary.range_share(cluster.start - 5..cluster.end + 5);
+        assert!(around.of(Class::Backing) > 0);
         assert!(summary.estimate(small).of(Class::Backing) > 0);
         assert!(summary.share(small).is_none());
         assert!(summary.share(Cell::containing(0, base + 1)).is_none());

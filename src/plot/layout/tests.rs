@@ -11,7 +11,27 @@ const ALL: [Arrangement; 3] = [
 
 fn layout(size: u64, arrangement: Arrangement, area: (u32, u32)) -> Layout {
     let regions = [size / 100..size / 4, size / 4..size / 2, size / 3..size / 9];
-    Layout::new(size, arrangement, &regions, 20, area)
+    Layout::new(size, arrangement, &regions, 20, area).mirrored(size % 2 == 1)
+}
+
+fn layout_like(other: &Layout, size: u64) -> Layout {
+    layout(size, other.arrangement(), (640, 480))
+}
+
+#[test]
+fn panning_moves_the_picture_with_the_pointer() {
+    for mirrored in [false, true] {
+        let mut layout =
+            Layout::new(TIB, Arrangement::Hilbert, &[], 0, (640, 480)).mirrored(mirrored);
+        layout.zoom(2, (320, 240));
+        let before = layout.clone();
+        let spot = layout.spot_at(300, 200).unwrap();
+        layout.pan(30, -20);
+        assert_eq!(layout.spot_at(330, 180), Some(spot));
+        assert_eq!(layout.offset_of(&before), Some((30, -20)), "{mirrored}");
+        layout.zoom(1, (1, 1));
+        assert_eq!(layout.offset_of(&before), None);
+    }
 }
 
 #[test]
@@ -173,6 +193,7 @@ proptest! {
         }
         layout.fit();
         prop_assert!(layout.is_fit());
-        prop_assert_eq!(layout.origin(), (0, 0));
+        let fresh = layout_like(&layout, size);
+        prop_assert_eq!(layout.offset_of(&fresh), Some((0, 0)));
     }
 }
