@@ -466,7 +466,9 @@ fn fit_squares(squares: i64, zoom: u32, area: Size) -> Option<(u32, u32, Size)> 
             x.min(y * 5 / 4).min(MAX_PITCH),
             y.min(x * 5 / 4).min(MAX_PITCH),
         );
-        let filled = squares * side * side * pitch.0 * pitch.1;
+        // Squares that the disk does not fill weigh twice: they look like a part of it.
+        let all = i64::from(columns) * i64::from(rows);
+        let filled = squares * side * side * pitch.0 * pitch.1 * squares / all;
         if best.is_none_or(|(most, ..)| filled > most) {
             best = Some((filled, columns, rows, pitch));
         }

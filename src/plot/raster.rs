@@ -115,11 +115,16 @@ pub fn draw(
             height: rect.height * scale - scale,
         };
         let share = share(spot.cell);
-        for (class, part) in gauge(&share, inner) {
+        for (class, part) in gauge(&share, inner, least_mark(inner)) {
             picture.fill(part, class, palette.ink(class));
         }
     }
     picture
+}
+
+/// Height of the least part of a cell that the eye finds.
+pub(super) fn least_mark(cell: Rect) -> i64 {
+    (cell.height / 6).max(1)
 }
 
 /// Draws the whole disk as one strip, a gauge for each device pixel across: the minimap.
@@ -150,21 +155,24 @@ pub fn draw_strip(
             width: 1,
             height: i64::try_from(picture.height).unwrap_or(0),
         };
-        for (class, part) in gauge(&share, rect) {
+        for (class, part) in gauge(&share, rect, 2 * i64::from(scale)) {
             picture.fill(part, class, palette.ink(class));
         }
     }
     picture
 }
 
-/// Divides a cell's rectangle among its classes, the first at the bottom.
-pub fn gauge(share: &Share, rect: Rect) -> impl Iterator<Item = (Class, Rect)> {
+/// Divides a cell's rectangle among its classes, the first at the bottom, none less than `least`
+/// pixels high unless there is no room.
+pub fn gauge(share: &Share, rect: Rect, least: i64) -> impl Iterator<Item = (Class, Rect)> {
     let mut heights = [0_i64; Class::ALL.len()];
     let total = share.total().max(1);
+    let classes = i64::try_from(share.classes().count()).unwrap_or(1);
+    let least = least.min(rect.height / classes.max(1)).max(1);
     let mut given = 0;
     for class in share.classes() {
         let exact = i128::from(rect.height) * i128::from(share.of(class)) / i128::from(total);
-        let height = i64::try_from(exact).unwrap_or(0).max(1);
+        let height = i64::try_from(exact).unwrap_or(0).max(least);
         heights[class as usize] = height;
         given += height;
     }
@@ -233,7 +241,7 @@ mod tests {
     fn a_byte_in_a_tebibyte_shows() {
         let mut share = Share::only(Class::Unallocated, 1 << 40);
         share.add(Class::Compressed, 1);
-        let parts: Vec<_> = gauge(&share, rect(7)).collect();
+        let parts: Vec<_> = gauge(&share, rect(7), 1).collect();
         assert_eq!(parts[0].0, Class::Compressed);
         assert_eq!((parts[0].1.y, parts[0].1.height), (11, 1));
         assert_eq!((parts[1].1.y, parts[1].1.height), (5, 6));
@@ -284,9 +292,9 @@ mod tests {
         for mirrored in [false, true] {
             let strip = draw_strip(&summary, (300, 20), 2, mirrored, &palette());
             assert_eq!((strip.width, strip.height), (600, 40));
-            let blue: Vec<_> = strip.pixels.chunks(4).map(|pixel| pixel[0]).collect();
+            let blue: Vec<u8> = strip.pixels.chunks(4).map(|pixel| pixel[0]).collect();
             let x = if mirrored { 0 } else { 599 };
-            assert_eq!(blue.iter().filter(|blue| **blue == 10).count(), 1);
+            assert_eq!(blue.iter().filter(|blue| **blue == 10).count(), 4);
             assert_eq!(blue[600 * 39 + x], 10, "at the bottom");
         }
     }
@@ -294,14 +302,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_gauge_fills_its_cell(
-            bytes in prop::array::uniform5(0_u64..1 << 50), height in 5_i64..40,
+            bytes in prop::array::uniform5(0_u64..1 << 50), height in 5_i64..40, least in 0_i64..4,
         ) {
             let mut share = Share::default();
             for (class, bytes) in Class::ALL.into_iter().zip(bytes) {
                 share.add(class, bytes);
             }
             prop_assume!(share.total() > 0);
-            let parts: Vec<_> = gauge(&share, rect(height)).collect();
+            let parts: Vec<_> = gauge(&share, rect(height), least).collect();
             prop_assert_eq!(parts.len(), share.classes().count());
             let mut bottom = 5 + height;
             for (_, part) in parts {

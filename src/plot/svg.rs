@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::plot::cell::{Cell, Class, Share};
 use crate::plot::layout::{Layout, Rect};
-use crate::plot::raster::{Palette, Rgb, gauge};
+use crate::plot::raster::{Palette, Rgb, gauge, least_mark};
 
 /// Height of a line of the legend.
 const LINE: i64 = 22;
@@ -79,7 +79,7 @@ fn paths(layout: &Layout, top: i64, share: impl Fn(Cell) -> Share) -> [String; C
             height: rect.height - 1,
             ..rect
         };
-        for (class, part) in gauge(&share(spot.cell), inner) {
+        for (class, part) in gauge(&share(spot.cell), inner, least_mark(inner)) {
             let (x, y) = (part.x.max(0), part.y.max(0));
             let (right, bottom) = (
                 (part.x + part.width).min(width),

@@ -1,6 +1,7 @@
 //! Tiles: cells finer than the summary's base, counted for what is visible and kept a while.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::control::{Control, Stop};
@@ -31,7 +32,7 @@ impl TileKey {
 /// What is known of a disk: the summary, and the tiles that were asked for last.
 #[derive(Debug)]
 pub struct MapCells {
-    summary: Summary,
+    summary: Arc<Summary>,
     tiles: HashMap<TileKey, Tile>,
     clock: u64,
 }
@@ -48,7 +49,7 @@ impl MapCells {
 
     /// Knows the summary only.
     #[must_use]
-    pub fn new(summary: Summary) -> Self {
+    pub fn new(summary: Arc<Summary>) -> Self {
         Self {
             summary,
             tiles: HashMap::new(),
@@ -58,7 +59,7 @@ impl MapCells {
 
     /// The summary.
     #[must_use]
-    pub fn summary(&self) -> &Summary {
+    pub fn summary(&self) -> &Arc<Summary> {
         &self.summary
     }
 
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn only_fine_cells_need_tiles_and_each_once() {
-        let mut map = MapCells::new(SummaryBuilder::new(TIB).finish());
+        let mut map = MapCells::new(Arc::new(SummaryBuilder::new(TIB).finish()));
         let (base, _) = map.summary().base();
         assert!(map.missing(cells(base, 0..5000)).is_empty());
         let missing = map.missing(cells(base - 2, (0..3000).chain(10..20)));
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_tile_unused_for_longest_goes_first() {
-        let mut map = MapCells::new(SummaryBuilder::new(64 * TIB).finish());
+        let mut map = MapCells::new(Arc::new(SummaryBuilder::new(64 * TIB).finish()));
         let shift = map.summary().base().0 - 2;
         let tile = |index: u64| cells(shift, std::iter::once(index << TILE_SHIFT));
         for index in 0..MapCells::MAX_TILES as u64 {

@@ -3,5 +3,8 @@
 pub(crate) mod columns;
 pub(crate) mod fact_list;
 pub(crate) mod fill;
+pub(crate) mod map_canvas;
+pub(crate) mod map_plot;
+pub(crate) mod map_strip;
 pub(crate) mod partition_bar;
 pub(crate) mod usage_bar;

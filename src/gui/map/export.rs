@@ -1,0 +1,246 @@
+//! Saving map, plot and extents as files.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use platter::chain::Chain;
+use platter::plot::cell::Class;
+use platter::plot::layout::Layout;
+use platter::plot::raster::{self, Palette};
+use platter::plot::{extents, svg};
+use platter::{Control, Error, ErrorKind, Stop};
+use plotters::prelude::{IntoDrawingArea, SVGBackend};
+use relm4::gtk::cairo;
+use relm4::gtk::prelude::TextureExt;
+
+use super::helpers::class_name;
+use super::render::{lock, texture};
+use super::subject::Subject;
+use crate::format;
+use crate::i18n::gettext;
+use crate::widgets::map_plot::{self, PlotLook};
+
+/// What can be saved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ExportKind {
+    /// The visible map as pixels.
+    MapPng,
+    /// The visible map as a drawing.
+    MapSvg,
+    /// The plot as pixels.
+    PlotPng,
+    /// The plot as a drawing.
+    PlotSvg,
+    /// All extents as a table.
+    ExtentsCsv,
+}
+
+impl ExportKind {
+    /// All, with the names of their actions.
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::MapPng, "map-png"),
+        (Self::MapSvg, "map-svg"),
+        (Self::PlotPng, "plot-png"),
+        (Self::PlotSvg, "plot-svg"),
+        (Self::ExtentsCsv, "extents-csv"),
+    ];
+
+    /// What the menu says.
+    pub(super) fn title(self) -> String {
+        match self {
+            Self::MapPng => gettext("Map as PNG…"),
+            Self::MapSvg => gettext("Map as SVG…"),
+            Self::PlotPng => gettext("Plot as PNG…"),
+            Self::PlotSvg => gettext("Plot as SVG…"),
+            Self::ExtentsCsv => gettext("Extents as CSV…"),
+        }
+    }
+
+    /// A file name for the image at `path`.
+    pub(super) fn file_name(self, path: &Path) -> String {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let (what, extension) = match self {
+            Self::MapPng => ("map", "png"),
+            Self::MapSvg => ("map", "svg"),
+            Self::PlotPng => ("allocation", "png"),
+            Self::PlotSvg => ("allocation", "svg"),
+            Self::ExtentsCsv => ("extents", "csv"),
+        };
+        format!("{stem}-{what}.{extension}")
+    }
+}
+
+/// All that a file is made from.
+#[derive(Debug)]
+pub(super) struct Export {
+    pub(super) kind: ExportKind,
+    pub(super) subject: Subject,
+    pub(super) layout: Layout,
+    pub(super) palette: Palette,
+    pub(super) plot_look: PlotLook,
+    /// Heading of a drawing.
+    pub(super) title: String,
+}
+
+impl Export {
+    /// Size of an exported plot in logical pixels.
+    const PLOT_SIZE: (u32, u32) = (1200, 240);
+    /// Pixels are drawn twice as fine as on the screen.
+    const SCALE: u32 = 2;
+
+    /// Writes the file; it appears under its name only when it is whole.
+    ///
+    /// # Errors
+    /// When it cannot be written; [`ErrorKind::Refused`] when `path` is a file of the chain.
+    pub(super) fn write(&self, path: &Path) -> Result<(), Stop> {
+        refuse_own_files(&self.subject.chain, path)?;
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let written = self.write_to(&part).and_then(|()| {
+            let renamed = fs::rename(&part, path);
+            renamed.map_err(|error| Error::io("renaming the finished file", error).into())
+        });
+        if written.is_err() {
+            // What was written of it is of no use to anyone.
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+
+    fn write_to(&self, path: &Path) -> Result<(), Stop> {
+        let failed = |error| Error::io("writing the file", error).with_path(path);
+        match self.kind {
+            ExportKind::ExtentsCsv => {
+                let file = File::create(path).map_err(failed)?;
+                let mut output = BufWriter::with_capacity(1 << 20, file);
+                extents::write_csv(&self.subject.chain, &mut output, &Control::new())
+            }
+            ExportKind::MapSvg => Ok(fs::write(path, self.map_svg()).map_err(failed)?),
+            ExportKind::PlotSvg => Ok(fs::write(path, self.plot_svg()?).map_err(failed)?),
+            ExportKind::MapPng => save_png(self.map_picture(), path),
+            ExportKind::PlotPng => save_png(self.plot_picture()?, path),
+        }
+    }
+
+    fn map_svg(&self) -> String {
+        let share = self.subject.summary.totals().share;
+        let legend = share.classes().map(|class| {
+            let size = format::size(share.of(class));
+            (class, format!("{} {size}", class_name(class)))
+        });
+        let legend: Vec<(Class, String)> = legend.collect();
+        let cells = lock(&self.subject);
+        svg::draw(&self.layout, &self.palette, &self.title, &legend, |cell| {
+            cells.share(cell)
+        })
+    }
+
+    fn map_picture(&self) -> raster::Picture {
+        let cells = lock(&self.subject);
+        raster::draw(&self.layout, Self::SCALE, &self.palette, |cell| {
+            cells.share(cell)
+        })
+    }
+
+    fn plot_svg(&self) -> Result<String, Error> {
+        let mut text = String::new();
+        let root = SVGBackend::with_string(&mut text, Self::PLOT_SIZE).into_drawing_area();
+        map_plot::fill(&root, &self.plot_look)
+            .and_then(|()| map_plot::draw(&root, &self.subject.series, &self.plot_look))
+            .map_err(|error| Error::new(ErrorKind::Io, format!("drawing the plot: {error}")))?;
+        drop(root);
+        Ok(text)
+    }
+
+    fn plot_picture(&self) -> Result<raster::Picture, Error> {
+        let scale = f64::from(Self::SCALE);
+        let look = PlotLook {
+            font_size: self.plot_look.font_size * scale,
+            line: self.plot_look.line * Self::SCALE,
+            ..self.plot_look.clone()
+        };
+        let size = (
+            Self::PLOT_SIZE.0 * Self::SCALE,
+            Self::PLOT_SIZE.1 * Self::SCALE,
+        );
+        plot_picture(&self.subject, &look, size)
+            .map_err(|error| Error::new(ErrorKind::Io, format!("drawing the plot: {error}")))
+    }
+}
+
+/// Draws the plot of a subject as pixels.
+pub(super) fn plot_picture(
+    subject: &Subject,
+    look: &PlotLook,
+    size: (u32, u32),
+) -> Result<raster::Picture, cairo::Error> {
+    let side = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
+    let mut surface =
+        cairo::ImageSurface::create(cairo::Format::Rgb24, side(size.0), side(size.1))?;
+    {
+        let context = cairo::Context::new(&surface)?;
+        map_plot::paint(&context, size, &subject.series, look)?;
+    }
+    let mut picture = raster::Picture::new(size.0 as usize, size.1 as usize, look.palette.paper);
+    let stride = usize::try_from(surface.stride()).unwrap_or(0);
+    let row = picture.width * 4;
+    let data = surface.data().map_err(|_| cairo::Error::SurfaceFinished)?;
+    for (from, to) in data
+        .chunks(stride.max(row))
+        .zip(picture.pixels.chunks_mut(row))
+    {
+        to.copy_from_slice(&from[..row]);
+        // Cairo leaves the fourth byte open where there is no transparency.
+        to.iter_mut()
+            .skip(3)
+            .step_by(4)
+            .for_each(|alpha| *alpha = u8::MAX);
+    }
+    Ok(picture)
+}
+
+fn save_png(picture: raster::Picture, path: &Path) -> Result<(), Stop> {
+    texture(picture).save_to_png(path).map_err(|error| {
+        let error = std::io::Error::other(error.to_string());
+        Error::io("writing the picture", error)
+            .with_path(path)
+            .into()
+    })
+}
+
+/// Nothing writes to an image, whatever name the user types.
+fn refuse_own_files(chain: &Chain, path: &Path) -> Result<(), Error> {
+    let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    let Ok(target) = identity(path) else {
+        return Ok(());
+    };
+    let own = chain
+        .links()
+        .iter()
+        .filter_map(|link| link.path.as_deref())
+        .any(|file| identity(file).is_ok_and(|file| file == target));
+    if own {
+        return Err(Error::new(ErrorKind::Refused, "this is the image itself").with_path(path));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_image() {
+        let path = Path::new("/vm/web.qcow2");
+        assert_eq!(ExportKind::MapPng.file_name(path), "web-map.png");
+        assert_eq!(ExportKind::ExtentsCsv.file_name(path), "web-extents.csv");
+        let names: std::collections::BTreeSet<_> = ExportKind::ALL
+            .iter()
+            .map(|(kind, _)| kind.file_name(path))
+            .collect();
+        assert_eq!(names.len(), ExportKind::ALL.len());
+    }
+}

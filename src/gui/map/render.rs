@@ -1,0 +1,104 @@
+//! Pictures of the map, made off the main thread.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use platter::Control;
+use platter::plot::layout::Layout;
+use platter::plot::raster::{self, Palette, Picture};
+use platter::plot::tiles::MapCells;
+use relm4::gtk::prelude::Cast;
+use relm4::gtk::{gdk, glib};
+
+use super::subject::Subject;
+
+/// A picture that is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct FrameRequest {
+    pub(super) subject: Subject,
+    pub(super) layout: Layout,
+    pub(super) palette: Palette,
+    /// Device pixels to a logical one.
+    pub(super) scale: u32,
+}
+
+/// A picture of the map.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(super) request: FrameRequest,
+    pub(super) picture: gdk::Texture,
+}
+
+/// Draws at once what is known, then again with what had to be read for it. Gives up between tiles
+/// when `superseded`.
+pub(super) fn render(request: FrameRequest, superseded: &dyn Fn() -> bool, show: &dyn Fn(Frame)) {
+    let mut cells = lock(&request.subject);
+    let visible = || request.layout.visible().map(|(spot, _)| spot.cell);
+    let missing = cells.missing(visible());
+    let first = draw(&request, &cells);
+    if missing.is_empty() {
+        drop(cells);
+        show(Frame {
+            request,
+            picture: first,
+        });
+        return;
+    }
+    show(Frame {
+        request: request.clone(),
+        picture: first,
+    });
+    for tile in missing {
+        if superseded() {
+            return;
+        }
+        // What cannot be read stays as estimated: the summary has told the error already.
+        let _ = cells.load(&request.subject.chain, tile, &Control::new());
+    }
+    let picture = draw(&request, &cells);
+    drop(cells);
+    show(Frame { request, picture });
+}
+
+/// The whole disk as a strip of `width` by `height` logical pixels.
+pub(super) fn strip(
+    subject: &Subject,
+    size: (u32, u32),
+    scale: u32,
+    mirrored: bool,
+    palette: &Palette,
+) -> gdk::Texture {
+    texture(raster::draw_strip(
+        &subject.summary,
+        size,
+        scale,
+        mirrored,
+        palette,
+    ))
+}
+
+/// A picture that GDK takes as it is.
+pub(super) fn texture(picture: Picture) -> gdk::Texture {
+    let side = |pixels: usize| i32::try_from(pixels).unwrap_or(i32::MAX);
+    let (width, height) = (side(picture.width), side(picture.height));
+    gdk::MemoryTexture::new(
+        width,
+        height,
+        gdk::MemoryFormat::B8g8r8a8Premultiplied,
+        &glib::Bytes::from_owned(picture.pixels),
+        picture.width * 4,
+    )
+    .upcast()
+}
+
+pub(super) fn lock(subject: &Subject) -> MutexGuard<'_, MapCells> {
+    subject.cells.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn draw(request: &FrameRequest, cells: &MapCells) -> gdk::Texture {
+    texture(raster::draw(
+        &request.layout,
+        request.scale,
+        &request.palette,
+        |cell| cells.share(cell),
+    ))
+}
