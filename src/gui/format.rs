@@ -105,20 +105,23 @@ fn with_tilde(path: &Path, home: &Path) -> String {
     }
 }
 
-/// Power of 1024 in which `bytes` is shown.
+/// Power of 1024 in which `bytes` is shown: what would be rounded to 1024 of one is 1 of the next.
 fn unit_of(bytes: u64) -> u32 {
-    (1..=6)
-        .take_while(|unit| bytes >> (10 * unit) > 0)
-        .last()
-        .unwrap_or(0)
+    (0..6)
+        .find(|unit| rounded(bytes, *unit) < 1024)
+        .unwrap_or(6)
+}
+
+fn rounded(bytes: u64, unit: u32) -> u128 {
+    let divisor = 1_u128 << (10 * unit);
+    (u128::from(bytes) + divisor / 2) / divisor
 }
 
 fn in_unit(bytes: u64, unit: u32) -> String {
     let divisor = 1_u128 << (10 * unit);
     let tenths = (u128::from(bytes) * 10 + divisor / 2) / divisor;
     if unit == 0 || tenths >= 1000 || tenths.is_multiple_of(10) {
-        let whole = (u128::from(bytes) + divisor / 2) / divisor;
-        return number(u64::try_from(whole).unwrap_or(u64::MAX));
+        return number(u64::try_from(rounded(bytes, unit)).unwrap_or(u64::MAX));
     }
     format!("{}{}{}", tenths / 10, decimal_point(), tenths % 10)
 }
@@ -169,7 +172,7 @@ mod tests {
             (14 * GIB + GIB / 5, "14.2 GiB"),
             (40 * GIB, "40 GiB"),
             (966 << 20, "966 MiB"),
-            (GIB - 1, "1,024 MiB"),
+            (GIB - 1, "1 GiB"),
             (64 << 40, "64 TiB"),
             (u64::MAX, "16 EiB"),
         ] {

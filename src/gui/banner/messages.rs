@@ -1,5 +1,6 @@
 //! What the banner is told, and tells.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use platter::chain::OpenPolicy;
@@ -11,11 +12,21 @@ use crate::session::Document;
 pub(crate) enum BannerInput {
     /// The selected image.
     Show(Rc<Document>),
+    /// Its button was clicked.
+    ActionClicked,
+    /// The user allowed the file to be opened.
+    Allowed(PathBuf),
+    /// The user says where a missing file is.
+    Located {
+        /// What the image means.
+        meant: PathBuf,
+        /// What is to be opened.
+        chosen: PathBuf,
+    },
 }
 
 /// From the banner.
 #[derive(Debug)]
-#[allow(dead_code, reason = "until its actions land")]
 pub(crate) enum BannerOutput {
     /// Read the image again, with other files allowed or located.
     PolicyChanged(OpenPolicy),

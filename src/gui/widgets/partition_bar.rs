@@ -10,7 +10,7 @@ use super::fill;
 use crate::a11y;
 
 /// No segment is narrower, as long as there is room.
-const LEAST_WIDTH: u32 = 28;
+const LEAST_WIDTH: u32 = 56;
 const GAP: u32 = 3;
 
 /// A stretch of the bar.
