@@ -1,35 +1,128 @@
-//! The image, its backing files and overlays.
+//! The Chain pane: the open image, what it stands on, its siblings and its overlays.
 
-use relm4::adw;
+mod helpers;
+mod messages;
+mod methods;
+mod node;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use platter::Control;
+use platter::chain::graph::FamilyGraph;
 use relm4::prelude::*;
+use relm4::{adw, gtk};
 
+use adw::prelude::*;
+
+pub(crate) use messages::{ChainCommand, ChainInput};
+
+use crate::background::Background;
 use crate::i18n::gettext;
-use crate::pane::{PaneInit, PaneInput, PaneOutput};
+use crate::pane::{PaneInit, PaneOutput};
+use crate::session::Document;
+use crate::widgets::chain_canvas::ChainCanvas;
 
 /// The pane's model.
-pub(crate) struct ChainPane;
+#[derive(Debug)]
+pub(crate) struct ChainPane {
+    background: Background,
+    document: Option<Rc<Document>>,
+    graph: Option<FamilyGraph>,
+    sentences: Vec<String>,
+    canvas: ChainCanvas,
+    /// The file whose node had the keyboard focus when the graph was taken off.
+    focus: Option<Option<PathBuf>>,
+    /// What stands above the graph.
+    summary: String,
+    /// What is said of the node that has the keyboard focus.
+    pointed: String,
+    /// Numbers the requests for a family; older answers are dropped.
+    request: u64,
+    control: Control,
+}
 
 #[relm4::component(pub(crate))]
-impl SimpleComponent for ChainPane {
+impl Component for ChainPane {
     type Init = PaneInit;
-    type Input = PaneInput;
+    type Input = ChainInput;
     type Output = PaneOutput;
+    type CommandOutput = ChainCommand;
 
     view! {
-        adw::StatusPage {
-            set_title: &gettext("Chain"),
+        gtk::Box {
+            set_orientation: gtk::Orientation::Vertical,
+
+            gtk::Label {
+                set_margin_all: 12,
+                set_xalign: 0.0,
+                set_wrap: true,
+                add_css_class: "dim-label",
+                #[watch]
+                set_label: &model.summary,
+            },
+
+            #[local_ref]
+            scroller -> gtk::ScrolledWindow {},
+
+            gtk::Label {
+                set_margin_all: 12,
+                set_xalign: 0.0,
+                set_wrap: true,
+                set_selectable: true,
+                #[watch]
+                set_label: &model.pointed,
+            },
         }
     }
 
     fn init(
-        _init: Self::Init,
+        init: Self::Init,
         root: Self::Root,
-        _sender: ComponentSender<Self>,
+        sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
+        let model = Self {
+            background: init.background,
+            document: None,
+            graph: None,
+            sentences: Vec::new(),
+            canvas: ChainCanvas::new(),
+            focus: None,
+            summary: gettext("Looking at the folder…"),
+            pointed: String::new(),
+            request: 0,
+            control: Control::new(),
+        };
+        let style = adw::StyleManager::default();
+        for property in ["dark", "high-contrast"] {
+            let input = sender.input_sender().clone();
+            style.connect_notify_local(Some(property), move |_, _| {
+                // A closed pane needs no new colours.
+                let _ = input.send(ChainInput::StyleChanged);
+            });
+        }
+        let scroller = model.canvas.widget();
         let widgets = view_output!();
-        ComponentParts {
-            model: Self,
-            widgets,
+        ComponentParts { model, widgets }
+    }
+
+    fn update(&mut self, message: ChainInput, sender: ComponentSender<Self>, _root: &Self::Root) {
+        match message {
+            ChainInput::Pane(input) => self.handle_pane(input, &sender),
+            ChainInput::NodeActivated(node) => self.open_node(node, &sender),
+            ChainInput::NodeFocused(node) => self.point_at(node),
+            ChainInput::StyleChanged => self.canvas.repaint(),
+        }
+    }
+
+    fn update_cmd(
+        &mut self,
+        message: ChainCommand,
+        sender: ComponentSender<Self>,
+        _root: &Self::Root,
+    ) {
+        match message {
+            ChainCommand::FamilyFound(request, graph) => self.take_family(request, graph, &sender),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Widgets without business rules, shared by panes.
 
+pub(crate) mod chain_canvas;
 pub(crate) mod columns;
 pub(crate) mod fact_list;
 pub(crate) mod fill;

@@ -1,0 +1,31 @@
+//! What the Chain pane hears.
+
+use platter::chain::graph::FamilyGraph;
+
+use crate::pane::PaneInput;
+
+/// What the window and the user say.
+#[derive(Debug)]
+pub(crate) enum ChainInput {
+    /// From the window.
+    Pane(PaneInput),
+    /// A node was clicked, or Return pressed on it.
+    NodeActivated(usize),
+    /// A node has the keyboard focus.
+    NodeFocused(usize),
+    /// Text size, writing direction or colours are other now.
+    StyleChanged,
+}
+
+impl From<PaneInput> for ChainInput {
+    fn from(input: PaneInput) -> Self {
+        Self::Pane(input)
+    }
+}
+
+/// What comes back from the background.
+#[derive(Debug)]
+pub(crate) enum ChainCommand {
+    /// The family as of the request with this number.
+    FamilyFound(u64, FamilyGraph),
+}
