@@ -116,13 +116,13 @@ qemu_version() {
 # Debian 12 has QEMU 7.2; its backports have the version of Debian 13.
 install_qemu_oracle() {
     local found codename
-    found=$(qemu_version)
+    found=$(qemu_version) || true
     version_at_least "$qemu_version_tested" "${found:-0}" && return
     codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     if [[ $codename == bookworm ]]; then
         install_from_backports "$codename" qemu-utils
     else
-        say "dev: qemu-img $found: the tests know the texts of $qemu_version_tested; some may differ"
+        say "dev: qemu-img ${found:-is missing}: the tests know the texts of $qemu_version_tested; some may differ"
     fi
 }
 
