@@ -5,124 +5,13 @@
 
 mod common;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-
 use common::disk::CountingFile;
-use common::{run, tool};
+use common::volume::{Image, detail, free, number_after, used};
+use common::{run, run_with_input, tool};
 use platter::fs::{self, FileSystem, FsKind};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-
-/// A sparse file to make a file system in.
-struct Image {
-    folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Image {
-    fn new(size: u64) -> Self {
-        let folder = common::scratch();
-        let path = folder.path().join("volume.raw");
-        File::create(&path).unwrap().set_len(size).unwrap();
-        Self { folder, path }
-    }
-
-    /// An image with what `PROGRAM OPTIONS… FILE` makes of it.
-    fn made(size: u64, program: &str, options: &[&str]) -> Self {
-        let image = Self::new(size);
-        run(tool(program).args(options).arg(&image.path));
-        image
-    }
-
-    /// A folder with 200 files of 10 KB and one of 3 MB.
-    fn files(&self) -> PathBuf {
-        let folder = self.folder.path().join("files");
-        std::fs::create_dir(&folder).unwrap();
-        for number in 0..200 {
-            std::fs::write(folder.join(format!("file{number}")), [b'x'; 10_000]).unwrap();
-        }
-        std::fs::write(folder.join("big"), vec![0x55; 3_000_000]).unwrap();
-        folder
-    }
-
-    fn overwrite(&self, offset: u64, bytes: &[u8]) {
-        File::options()
-            .write(true)
-            .open(&self.path)
-            .unwrap()
-            .write_all_at(bytes, offset)
-            .unwrap();
-    }
-
-    fn resize(&self, size: u64) {
-        let file = File::options().write(true).open(&self.path).unwrap();
-        file.set_len(size).unwrap();
-    }
-
-    fn identify(&self) -> FileSystem {
-        self.identify_within(200 << 10)
-    }
-
-    /// Identifies, reading no more than `limit` bytes.
-    fn identify_within(&self, limit: u64) -> FileSystem {
-        let file = CountingFile::open(&self.path);
-        let found = fs::identify(file.as_ref()).unwrap().unwrap();
-        let read = file.bytes_read();
-        assert!(read <= limit, "{read} bytes were read, not {limit}");
-        found
-    }
-
-    /// Identifies and compares type, label and UUID with `blkid`.
-    fn equals_blkid(&self, kind: FsKind, their_type: &str) -> FileSystem {
-        let found = self.identify();
-        assert_eq!(found.kind, kind);
-        assert_eq!(self.blkid("TYPE").as_deref(), Some(their_type));
-        assert_eq!(found.label, self.blkid("LABEL"));
-        assert_eq!(found.uuid, self.blkid("UUID"));
-        found
-    }
-
-    fn blkid(&self, tag: &str) -> Option<String> {
-        let value = run(tool("blkid")
-            .args(["--probe", "--output", "value", "--match-tag", tag])
-            .arg(&self.path));
-        let value = value.trim_end_matches('\n');
-        (!value.is_empty()).then(|| value.to_owned())
-    }
-
-    fn says(&self, program: &str, options: &[&str]) -> String {
-        run(tool(program).args(options).arg(&self.path))
-    }
-}
-
-/// The number behind `key` in the output of a tool ("Free blocks:    1234").
-fn number_after(text: &str, key: &str) -> u64 {
-    let (_, rest) = text
-        .split_once(key)
-        .unwrap_or_else(|| panic!("no {key:?} in:\n{text}"));
-    let digits: String = rest
-        .chars()
-        .skip_while(|c| !c.is_ascii_digit())
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits.parse().unwrap()
-}
-
-fn used(found: &FileSystem) -> u64 {
-    found.usage.unwrap().used
-}
-
-fn free(found: &FileSystem) -> u64 {
-    found.usage.unwrap().free
-}
-
-fn detail<'a>(found: &'a FileSystem, name: &str) -> &'a str {
-    let detail = found.details.iter().find(|(key, _)| *key == name);
-    detail.map(|(_, value)| value.as_str()).unwrap()
-}
 
 #[test]
 fn ext_family() {
@@ -275,7 +164,10 @@ fn compare_fat(found: &FileSystem, theirs: &str) {
     let total: u64 = total.split(' ').next().unwrap().parse().unwrap();
     let cluster = found.block_size.unwrap();
     assert_eq!(free(found), (total - used) * cluster);
-    assert_eq!(self::used(found), found.size.unwrap() - free(found));
+    assert_eq!(
+        common::volume::used(found),
+        found.size.unwrap() - free(found)
+    );
     assert!(used > 100);
 }
 
@@ -456,5 +348,70 @@ fn nothing_is_recognised_in_nothing() {
         let image = Image::new(size);
         let file = CountingFile::open(&image.path);
         assert!(fs::identify(file.as_ref()).unwrap().is_none());
+    }
+}
+
+#[test]
+fn luks() {
+    let format = |version: &str, options: &[&str]| {
+        let image = Image::new(20 * MIB);
+        run_with_input(
+            tool("cryptsetup")
+                .args(["luksFormat", "--batch-mode", "--type", version])
+                .args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"])
+                .args(options)
+                .arg(&image.path)
+                .arg("-"),
+            "passphrase",
+        );
+        image
+    };
+    let image = format("luks1", &[]);
+    let found = image.equals_blkid(FsKind::Luks1, "crypto_LUKS");
+    let theirs = image.says("cryptsetup", &["luksDump"]);
+    assert_eq!(detail(&found, "cipher"), "aes-xts-plain64");
+    assert!(theirs.contains("aes") && theirs.contains("xts-plain64"));
+    assert_eq!(detail(&found, "key"), "512 bits");
+    assert_eq!(detail(&found, "key slots"), "1 of 8 used");
+
+    let image = format("luks2", &["--label", "geheim 1", "--subsystem", "backup"]);
+    let found = image.equals_blkid(FsKind::Luks2, "crypto_LUKS");
+    assert_eq!(detail(&found, "cipher"), "aes-xts-plain64");
+    assert_eq!(detail(&found, "data begins at"), "16 MiB");
+    assert_eq!(detail(&found, "key slots"), "1 used");
+    assert_eq!(detail(&found, "subsystem"), "backup");
+    run_with_input(
+        tool("cryptsetup")
+            .args(["luksErase", "--batch-mode"])
+            .arg(&image.path),
+        "",
+    );
+    assert_eq!(
+        image.identify().notes,
+        ["has no key slot in use: it cannot be unlocked"]
+    );
+}
+
+#[test]
+fn iso9660() {
+    for options in [
+        &["-V", "PLAIN_1"][..],
+        &["-J", "-V", "My Volume"],
+        &["-J", "-r", "-V", "averyveryverylonglabelfortheiso1"],
+    ] {
+        let image = Image::new(0);
+        let files = image.files();
+        run(tool("genisoimage")
+            .args(["-quiet", "-publisher", "Someone"])
+            .args(options)
+            .arg("-o")
+            .arg(&image.path)
+            .arg(files));
+        let found = image.equals_blkid(FsKind::Iso9660, "iso9660");
+        assert_eq!(detail(&found, "publisher"), "Someone");
+        // genisoimage pads its images.
+        let length = image.path.metadata().unwrap().len();
+        assert_eq!(found.size, Some(length));
+        assert_eq!(free(&found), 0);
     }
 }

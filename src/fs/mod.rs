@@ -4,16 +4,23 @@
 //! One file a family. Each says whether it recognises a volume from its first 68 KiB, and then
 //! reads the rest that it needs. Names, labels and UUIDs are those of `blkid`.
 
+mod apfs;
+mod bitlocker;
 mod btrfs;
 mod exfat;
 mod ext;
 mod f2fs;
 mod fat;
+mod hfsplus;
+mod iso9660;
+mod luks;
+mod lvm;
 mod ntfs;
 mod squashfs;
 mod swap;
 mod volume;
 mod xfs;
+mod zfs;
 
 use volume::Volume;
 
@@ -216,6 +223,21 @@ struct Family {
 /// before those others: ext survives below btrfs' second 64 KiB, nothing survives below LUKS.
 const FAMILIES: &[Family] = &[
     Family {
+        kind: FsKind::BitLocker,
+        recognises: bitlocker::recognises,
+        read: bitlocker::read,
+    },
+    Family {
+        kind: FsKind::Luks2,
+        recognises: luks::recognises,
+        read: luks::read,
+    },
+    Family {
+        kind: FsKind::Lvm2,
+        recognises: lvm::recognises,
+        read: lvm::read,
+    },
+    Family {
         kind: FsKind::Ntfs,
         recognises: ntfs::recognises,
         read: ntfs::read,
@@ -229,6 +251,11 @@ const FAMILIES: &[Family] = &[
         kind: FsKind::Xfs,
         recognises: xfs::recognises,
         read: xfs::read,
+    },
+    Family {
+        kind: FsKind::Apfs,
+        recognises: apfs::recognises,
+        read: apfs::read,
     },
     Family {
         kind: FsKind::Squashfs,
@@ -254,6 +281,21 @@ const FAMILIES: &[Family] = &[
         kind: FsKind::Swap,
         recognises: swap::recognises,
         read: swap::read,
+    },
+    Family {
+        kind: FsKind::Zfs,
+        recognises: zfs::recognises,
+        read: zfs::read,
+    },
+    Family {
+        kind: FsKind::Iso9660,
+        recognises: iso9660::recognises,
+        read: iso9660::read,
+    },
+    Family {
+        kind: FsKind::HfsPlus,
+        recognises: hfsplus::recognises,
+        read: hfsplus::read,
     },
     Family {
         kind: FsKind::Fat16,

@@ -11,6 +11,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod fixtures;
+pub(crate) mod volume;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
