@@ -192,6 +192,12 @@ impl ImageDriver for Qcow2 {
             .map_err(|error| self.name(error))
     }
 
+    fn has_preallocated_metadata(&self) -> Result<bool> {
+        let storage = self.file.storage.as_ref();
+        refcount::has_preallocated_metadata(storage, &self.file.header)
+            .map_err(|error| self.name(error))
+    }
+
     fn locate(&self, offset: GuestOffset) -> Result<Option<ClusterPlace>> {
         self.place_of(offset).map_err(|error| self.name(error))
     }
