@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 7] = [
 const SIBLINGS_MEET: [usize; 2] = [0, 3];
 
 /// The files of `src/image` and `src/fs` that are no format's own.
-const SHARED_BY_DRIVERS: [&str; 10] = [
+const SHARED_BY_DRIVERS: [&str; 11] = [
     "check",
     "driver",
     "extent",
@@ -39,6 +39,7 @@ const SHARED_BY_DRIVERS: [&str; 10] = [
     "scan",
     "signature",
     "identify",
+    "volume",
 ];
 
 const PANES: [&str; 4] = ["overview", "partitions", "map", "chain_pane"];

@@ -2,9 +2,10 @@
 //!
 //! `tests/README.md` lists what each name makes. Sizes, UUIDs and contents are the same every time.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::{root, run, run_tool, tool};
 
@@ -34,15 +35,30 @@ pub(crate) fn make(name: &str, folder: &Path) {
 }
 
 /// `debian-base.qcow2`, `web.qcow2`, `web-staging.qcow2`, `mail.qcow2`: see `build-aux/make-demo`.
+///
+/// Made once and copied: it takes seconds. Made anew when the script has changed.
 fn demo(folder: &Path) {
+    static MAKING: Mutex<()> = Mutex::new(());
+
     for program in [
         "qemu-img", "qemu-io", "sfdisk", "mke2fs", "mkfs.fat", "mcopy",
     ] {
         drop(tool(program));
     }
-    run(tool("bash")
-        .arg(root().join("build-aux/make-demo"))
-        .arg(folder));
+    let script = root().join("build-aux/make-demo");
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo");
+    let made_by = made.join("made-by");
+    let making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = fs::read(&script).expect("build-aux/make-demo can be read");
+    if fs::read(&made_by).ok().as_ref() != Some(&wanted) {
+        run(tool("bash").arg(&script).arg(&made));
+        fs::write(made_by, wanted).expect("a file below target can be written");
+    }
+    drop(making);
+    for image in ["debian-base", "web", "web-staging", "mail"] {
+        let image = format!("{image}.qcow2");
+        fs::copy(made.join(&image), folder.join(&image)).expect("an image can be copied");
+    }
 }
 
 /// `qemu-img create OPTIONS… FOLDER/FILE SIZE`.
@@ -63,7 +79,7 @@ fn missing_backing(folder: &Path) {
         &["-f", "qcow2", "-F", "qcow2", "-b", "gone.qcow2"],
         "1G",
     );
-    std::fs::remove_file(folder.join("gone.qcow2")).expect("gone.qcow2 can be removed");
+    fs::remove_file(folder.join("gone.qcow2")).expect("gone.qcow2 can be removed");
 }
 
 /// `NAME.qcow2`, 1 GiB, with one bit of the header's incompatible features set (offset 72, big
