@@ -25,10 +25,28 @@ const VERBS: &[Verb] = &[
         text: "help [VERB]\n",
     },
     Verb {
+        name: "check",
+        run: crate::check::run,
+        summary: "Check whether the metadata of an image is consistent",
+        text: include_str!("help/check.txt"),
+    },
+    Verb {
+        name: "compare",
+        run: crate::compare::run,
+        summary: "Compare the guest disks of two images",
+        text: include_str!("help/compare.txt"),
+    },
+    Verb {
         name: "info",
         run: crate::info::run,
         summary: "Say what the header of an image says",
         text: include_str!("help/info.txt"),
+    },
+    Verb {
+        name: "map",
+        run: crate::map::run,
+        summary: "Say which bytes of the guest disk are where",
+        text: include_str!("help/map.txt"),
     },
     Verb {
         name: "measure",

@@ -1,14 +1,14 @@
 //! `info`: what the headers say. Opens nothing but the file it was given, unless the whole chain
 //! is asked for.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use platter::image::{Bitmap, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
-use platter::storage::Storage;
+use platter::chain::Link;
+use platter::image::{Bitmap, FormatDetails, ImageDriver, ImageInfo, Qcow2Details, Snapshot};
 use platter::units::ByteSize;
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,8 @@ use crate::args::{Arg, Args, Opt};
 use crate::date;
 use crate::help;
 use crate::output::{OutputFormat, print, print_json};
-use crate::program::{Failure, Outcome, Program};
-use crate::source::{self, OpenOptions, Opened, Source};
+use crate::program::{Outcome, Program};
+use crate::source::{self, OpenOptions, Reach, Source};
 
 const OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h')),
@@ -54,12 +54,18 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         return Err(args.usage("Expecting one image file name"));
     };
     source::check_format_options(format.is_some(), open.image_opts)?;
-    let first = Source::new(operand, format.as_deref(), &open)?;
-    let documents = if whole_chain {
-        chain_documents(program, first, &open)?
+    let source = Source::new(operand, format.as_deref(), &open)?;
+    let reach = if whole_chain {
+        Reach::Headers
     } else {
-        vec![document(&first, &first.open_header(program, &open)?)?]
+        Reach::Header
     };
+    let chain = source.open(program, &open, reach)?;
+    let names = source.names(&chain);
+    let links = chain.links().iter().zip(&names);
+    let documents: Vec<Value> = links
+        .filter_map(|(link, name)| Some(document(link, link.image()?.as_ref(), name)))
+        .collect();
     match output {
         OutputFormat::Human => {
             let texts: Vec<String> = documents.iter().map(human).collect();
@@ -71,42 +77,14 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The documents of an image and all that it stands on.
-fn chain_documents(
-    program: &Program,
-    first: Source,
-    open: &OpenOptions,
-) -> Result<Vec<Value>, Failure> {
-    let mut documents = Vec::new();
-    let mut seen = HashSet::new();
-    let mut next = Some(first);
-    while let Some(source) = next {
-        if !seen.insert(source.filename().to_owned()) {
-            let name = source.filename();
-            return Err(Failure::new(format!(
-                "Backing file '{name}' creates an infinite loop."
-            )));
-        }
-        let opened = source.open_header(program, open)?;
-        documents.push(document(&source, &opened)?);
-        next = match &opened.image.info().backing {
-            None => None,
-            Some(reference) => Some(source.backing(reference, open)?),
-        };
-    }
-    Ok(documents)
-}
-
 /// One image, with the keys in QEMU's order.
-fn document(source: &Source, opened: &Opened) -> Result<Value, Failure> {
-    let info = opened.image.info();
-    let allocated = opened.file.allocated()?.unwrap_or(0);
+fn document(link: &Link, image: &dyn ImageDriver, name: &str) -> Value {
+    let info = image.info();
     let mut document = Map::new();
     let mut set = |key: &str, value: Value| document.insert(key.to_owned(), value);
-    set(
-        "children",
-        json!([{ "name": "file", "info": file_node(source, opened)? }]),
-    );
+    let file = file_node(link, image, name);
+    let allocated = file["actual-size"].clone();
+    set("children", json!([{ "name": "file", "info": file }]));
     if let Some(format) = info.backing.as_ref().and_then(|file| file.format.as_ref()) {
         set("backing-filename-format", json!(format));
     }
@@ -114,12 +92,12 @@ fn document(source: &Source, opened: &Opened) -> Result<Value, Failure> {
         set("snapshots", info.snapshots.iter().map(snapshot).collect());
     }
     set("virtual-size", json!(info.virtual_size));
-    set("filename", json!(source.filename()));
+    set("filename", json!(name));
     if let Some(cluster_size) = info.cluster_size {
         set("cluster-size", json!(cluster_size));
     }
     set("format", json!(info.format.name()));
-    set("actual-size", json!(allocated));
+    set("actual-size", allocated);
     if let Some(details) = details(info) {
         set("format-specific", details);
     }
@@ -129,37 +107,36 @@ fn document(source: &Source, opened: &Opened) -> Result<Value, Failure> {
     if let Some(backing) = &info.backing {
         set(
             "full-backing-filename",
-            json!(source.name_of_backing(&backing.name)),
+            json!(source::name_beside(name, &backing.name)),
         );
         set("backing-filename", json!(backing.name));
     }
     set("dirty-flag", json!(info.dirty));
-    Ok(document.into())
+    document.into()
 }
 
 /// The file below the format.
-fn file_node(source: &Source, opened: &Opened) -> Result<Value, Failure> {
-    let size = opened.file.size()?.next_multiple_of(512);
-    let allocated = opened.file.allocated()?.unwrap_or(0);
+fn file_node(link: &Link, image: &dyn ImageDriver, name: &str) -> Value {
+    let path = link.path.as_deref();
+    let is_device = path
+        .and_then(|path| path.metadata().ok())
+        .is_some_and(|metadata| metadata.file_type().is_block_device());
+    let driver = if is_device { "host_device" } else { "file" };
+    let size = link.file_size.unwrap_or(0).next_multiple_of(512);
+    // Of the link itself: a data file counts for itself.
+    let allocated = image.storage().allocated().ok().flatten().unwrap_or(0);
     let mut node = Map::new();
-    node.insert("children".into(), json!([]));
-    node.insert("virtual-size".into(), json!(size));
-    node.insert("filename".into(), json!(source.filename()));
-    let driver = if opened.file.is_block_device() {
-        "host_device"
-    } else {
-        "file"
-    };
-    node.insert("format".into(), json!(driver));
-    node.insert("actual-size".into(), json!(allocated));
-    if !opened.file.is_block_device() {
-        node.insert(
-            "format-specific".into(),
-            json!({ "type": driver, "data": {} }),
-        );
+    let mut set = |key: &str, value: Value| node.insert(key.to_owned(), value);
+    set("children", json!([]));
+    set("virtual-size", json!(size));
+    set("filename", json!(name));
+    set("format", json!(driver));
+    set("actual-size", json!(allocated));
+    if !is_device {
+        set("format-specific", json!({ "type": driver, "data": {} }));
     }
-    node.insert("dirty-flag".into(), json!(false));
-    Ok(node.into())
+    set("dirty-flag", json!(false));
+    node.into()
 }
 
 fn snapshot(snapshot: &Snapshot) -> Value {

@@ -5,10 +5,13 @@
 //! of that name) it is a drop-in.
 
 mod args;
+mod check;
+mod compare;
 mod create_options;
 mod date;
 mod help;
 mod info;
+mod map;
 mod measure;
 mod output;
 mod program;

@@ -14,7 +14,7 @@ use crate::help;
 use crate::output::{OutputFormat, print, print_json};
 use crate::program::{Failure, Outcome, Program};
 use crate::size;
-use crate::source::{self, OpenOptions, Source};
+use crate::source::{self, OpenOptions, Reach, Source};
 
 const OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h')),
@@ -150,7 +150,7 @@ impl Request {
             None => None,
             Some((operand, format)) => {
                 let source = Source::new(operand, format.as_deref(), &self.open)?;
-                Some(source.open_chain(program, &self.open)?)
+                Some(source.open(program, &self.open, Reach::Data)?)
             }
         };
         let target = self.target()?;

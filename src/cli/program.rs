@@ -107,6 +107,14 @@ impl Failure {
         self
     }
 
+    /// The same with another exit code; a mistake in the use keeps its own.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        if let Kind::Exit(old) = &mut self.kind {
+            *old = code;
+        }
+        self
+    }
+
     /// Says it on stderr.
     pub(crate) fn report(&self, program: &Program) -> ExitCode {
         let Self {

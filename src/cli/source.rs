@@ -1,14 +1,18 @@
 //! An image as the command line names it: a file name, driver options or a `json:` name; and what
 //! is said when it cannot be opened, in the words of `qemu-img`.
 
+use std::error::Error as StdError;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use platter::chain::{Chain, ChainOptions, Decision, LinkProblem, OpenPolicy};
-use platter::image::{self, FileReference, Format, ImageDriver, Probe, SnapshotSelector};
-use platter::storage::{FileStorage, LockMode, Storage};
+use platter::chain::{
+    Chain, ChainOptions, Link, LinkProblem, LinkState, OpenPolicy, Target, resolve,
+};
+use platter::image::{self, Format, SnapshotSelector};
+use platter::storage::{FileStorage, LockMode};
 use platter::{Error, ErrorKind};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::program::{Failure, Program, system_words};
@@ -38,12 +42,17 @@ pub(crate) struct Source {
     format: Option<Format>,
 }
 
-/// An image whose header was read, and nothing else.
-pub(crate) struct Opened {
-    /// The image.
-    pub(crate) image: Arc<dyn ImageDriver>,
-    /// Its file.
-    pub(crate) file: Arc<FileStorage>,
+/// How much of a chain is opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// The header of the image itself.
+    Header,
+    /// The headers of the image and of all that it stands on.
+    Headers,
+    /// Everything that it takes to read the guest disk.
+    Data,
+    /// As much as can be: what is wrong with a link stays a fact of the chain.
+    Whatever,
 }
 
 impl Source {
@@ -79,100 +88,30 @@ impl Source {
         }
     }
 
-    /// The backing file that this image names.
-    pub(crate) fn backing(
-        &self,
-        reference: &FileReference,
-        options: &OpenOptions,
-    ) -> Result<Self, Failure> {
-        let name = self.name_of_backing(&reference.name);
-        let options = OpenOptions {
-            image_opts: false,
-            ..options.clone()
-        };
-        let format = reference.format.as_deref().map(OsStr::new);
-        let backing = Self::new(OsStr::new(&name), format, &options)?;
-        let policy = OpenPolicy {
-            allow_outside: options.allow_outside,
-            ..OpenPolicy::default()
-        };
-        let problem = match policy.decide(&self.path, &backing.path) {
-            Decision::Allow => return Ok(backing),
-            Decision::Ask(why) => LinkProblem::NotAllowed(why),
-            Decision::Deny(why) => LinkProblem::Remote(why),
-        };
-        Err(could_not_open(&backing.shown, &words::of_problem(&problem)))
-    }
-
-    /// How QEMU calls the file that this image names: relative to its own folder, unless the name
-    /// has a protocol or is absolute.
-    pub(crate) fn name_of_backing(&self, name: &str) -> String {
-        if protocol(name).is_some() || Path::new(name).is_absolute() {
-            return name.to_owned();
-        }
-        let image = &self.filename;
-        let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
-        format!("{folder}{name}")
-    }
-
-    /// The file name that is printed.
+    /// How QEMU calls the file.
     pub(crate) fn filename(&self) -> &str {
         &self.filename
     }
 
-    /// Reads the header and opens nothing but the file.
-    pub(crate) fn open_header(
-        &self,
-        program: &Program,
-        options: &OpenOptions,
-    ) -> Result<Opened, Failure> {
-        let lock = if options.force_share {
-            LockMode::Peek
-        } else {
-            LockMode::HeaderOnly
-        };
-        self.open_file(program, lock)
-            .map_err(|error| could_not_open(&self.shown, &reason(&error, &self.path, self.format)))
-    }
-
-    fn open_file(&self, program: &Program, lock: LockMode) -> platter::Result<Opened> {
-        let file = Arc::new(FileStorage::open(&self.path, lock)?);
-        let format = match self.format {
-            Some(format) => format,
-            None => probed(program, &image::probe(file.as_ref())?),
-        };
-        let storage: Arc<dyn Storage> = file.clone();
-        let image = image::open(storage, format)?;
-        Ok(Opened {
-            image: image.into(),
-            file,
-        })
-    }
-
-    /// Opens the image and all that it stands on; a link that cannot be opened is a failure.
-    pub(crate) fn open_chain(
-        &self,
-        program: &Program,
-        options: &OpenOptions,
-    ) -> Result<Chain, Failure> {
-        let chain = self.open_links(program, options)?;
-        match chain.first_problem() {
-            None => Ok(chain),
-            Some((index, problem)) => {
-                let mut reason = problem_reason(&chain, index, problem);
-                for _ in 0..index {
-                    reason.insert_str(0, "Could not open backing file: ");
-                }
-                Err(could_not_open(&self.shown, &reason))
+    /// How QEMU calls the files of the links.
+    pub(crate) fn names(&self, chain: &Chain) -> Vec<String> {
+        let mut name = self.filename.clone();
+        let mut names = vec![name.clone()];
+        for link in chain.links().iter().skip(1) {
+            if let Some(reference) = &link.reference {
+                name = file_beside(&name, &reference.name);
             }
+            names.push(name.clone());
         }
+        names
     }
 
-    /// Opens the image and as much as possible of what it stands on.
-    pub(crate) fn open_links(
+    /// Opens the image as far as `reach` says.
+    pub(crate) fn open(
         &self,
         program: &Program,
         options: &OpenOptions,
+        reach: Reach,
     ) -> Result<Chain, Failure> {
         let format = match self.format {
             None if program.is_drop_in() => self.format_for_qemu()?,
@@ -186,25 +125,106 @@ impl Source {
             },
             force_share: options.force_share,
             snapshot: options.snapshot.clone(),
-            ..ChainOptions::default()
+            active_only: reach == Reach::Header,
+            headers_only: matches!(reach, Reach::Header | Reach::Headers),
         };
-        Chain::open(&self.path, &chain_options).map_err(|error| self.chain_failure(&error, options))
+        let chain = Chain::open(&self.path, &chain_options)
+            .map_err(|error| self.open_failure(&error, options))?;
+        match self.first_obstacle(&chain, reach) {
+            None => Ok(chain),
+            Some((index, reason)) => Err(self.obstacle_failure(&chain, reach, index, &reason)),
+        }
     }
 
     /// What `qemu-img` would take the file for, where that is not what it is.
     fn format_for_qemu(&self) -> Result<Option<Format>, Failure> {
         let probe = FileStorage::open(&self.path, LockMode::Peek)
             .and_then(|file| image::probe(&file))
-            .map_err(|error| could_not_open(&self.shown, &reason(&error, &self.path, None)))?;
+            .map_err(|error| self.could_not_open(&reason(&error, &self.filename, None)))?;
         Ok((probe.format != probe.qemu_format).then_some(probe.qemu_format))
     }
 
-    fn chain_failure(&self, error: &Error, options: &OpenOptions) -> Failure {
-        if options.snapshot.is_some() && error.kind() == ErrorKind::NotFound && no_cause(error) {
-            return Failure::new("Failed to load snapshot: Can't find snapshot");
+    /// The first link that keeps us from doing what `reach` asks for, and why.
+    fn first_obstacle(&self, chain: &Chain, reach: Reach) -> Option<(usize, String)> {
+        if reach == Reach::Whatever {
+            return None;
         }
-        could_not_open(&self.shown, &reason(error, &self.path, self.format))
+        let names = self.names(chain);
+        chain
+            .links()
+            .iter()
+            .zip(&names)
+            .enumerate()
+            .find_map(|(index, (link, name))| {
+                let problem = match &link.state {
+                    LinkState::HeaderOnly(..) if reach != Reach::Data => None,
+                    _ => link.problem(),
+                };
+                let reason = match (&link.lock_conflict, problem) {
+                    (Some(conflict), _) => lock_reason(conflict, name),
+                    (None, Some(problem)) => problem_reason(link, name, problem),
+                    (None, None) => return None,
+                };
+                Some((index, reason))
+            })
     }
+
+    /// QEMU opens the links one in another for their data, and one after another for headers.
+    fn obstacle_failure(&self, chain: &Chain, reach: Reach, index: usize, reason: &str) -> Failure {
+        let is_loop = matches!(
+            chain.links()[index].problem(),
+            Some(LinkProblem::Cyclic | LinkProblem::TooDeep)
+        );
+        match self.names(chain).get(index) {
+            Some(_) if reach != Reach::Data && is_loop => Failure::new(reason),
+            Some(name) if reach != Reach::Data && index > 0 => {
+                Failure::new(format!("Could not open '{name}': {reason}"))
+            }
+            _ => {
+                let nested = "Could not open backing file: ".repeat(index);
+                self.could_not_open(&format!("{nested}{reason}"))
+            }
+        }
+    }
+
+    fn open_failure(&self, error: &Error, options: &OpenOptions) -> Failure {
+        let wants_snapshot = options.snapshot.is_some();
+        if wants_snapshot && error.kind() == ErrorKind::NotFound && system_cause(error).is_none() {
+            let reason = match error.message() {
+                "raw images have no internal snapshots" => {
+                    "Block format 'raw' used by device '' does not support temporarily loading \
+                     internal snapshots"
+                }
+                _ => "Can't find snapshot",
+            };
+            return Failure::new(format!("Failed to load snapshot: {reason}"));
+        }
+        self.could_not_open(&reason(error, &self.filename, self.format))
+    }
+
+    fn could_not_open(&self, reason: &str) -> Failure {
+        could_not_open(&self.shown, reason)
+    }
+}
+
+/// As [`name_beside`], but the plain file name out of a `file:` or `json:` name.
+fn file_beside(image: &str, name: &str) -> String {
+    if protocol(name).is_some()
+        && let Target::File { path, .. } = resolve(name, Path::new(image))
+    {
+        return path.to_string_lossy().into_owned();
+    }
+    name_beside(image, name)
+}
+
+/// How QEMU calls a file that an image names: relative to the image's own folder, unless the name
+/// has a protocol or is absolute.
+pub(crate) fn name_beside(image: &str, name: &str) -> String {
+    if protocol(name).is_some() || Path::new(name).is_absolute() {
+        return name.to_owned();
+    }
+    let folder = image.rfind('/').map_or("", |slash| &image[..=slash]);
+    format!("{folder}{name}")
 }
 
 /// What a name says, before anything is opened.
@@ -331,28 +351,16 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-/// The format that a file without given format has for this program.
-fn probed(program: &Program, probe: &Probe) -> Format {
-    if program.is_drop_in() {
-        probe.qemu_format
-    } else {
-        probe.format
-    }
-}
-
 fn could_not_open(shown: &str, reason: &str) -> Failure {
     Failure::new(format!("Could not open '{shown}': {reason}"))
 }
 
-/// Why a file could not be opened, in the words of `qemu-img` where it has some.
-fn reason(error: &Error, path: &Path, format: Option<Format>) -> String {
-    let path = error.path().unwrap_or(path);
-    let name = path.display();
+/// Why the file `name` could not be opened, in the words of `qemu-img` where it has some.
+fn reason(error: &Error, name: &str, format: Option<Format>) -> String {
     if error.kind() == ErrorKind::Locked {
-        let words = capitalised(error.message());
-        return format!("{words}\nIs another process using the image [{name}]?");
+        return lock_reason(error.message(), name);
     }
-    if path.is_dir() {
+    if error.path().is_some_and(Path::is_dir) {
         return format!("'file' driver requires '{name}' to be a regular file");
     }
     match (system_cause(error), format) {
@@ -362,20 +370,34 @@ fn reason(error: &Error, path: &Path, format: Option<Format>) -> String {
     }
 }
 
-fn problem_reason(chain: &Chain, index: usize, problem: &LinkProblem) -> String {
-    let link = &chain.links()[index];
-    let name = link.path.as_deref().unwrap_or(Path::new("")).display();
+/// `conflict` is the engine's message, maybe with the file before it.
+fn lock_reason(conflict: &str, name: &str) -> String {
+    const CONFLICT: &str = "ailed to get ";
+    let words = conflict
+        .find(CONFLICT)
+        .map_or_else(|| conflict.to_owned(), |at| format!("F{}", &conflict[at..]));
+    format!("{words}\nIs another process using the image [{name}]?")
+}
+
+fn problem_reason(link: &Link, name: &str, problem: &LinkProblem) -> String {
+    let data_file = link.info().and_then(|info| info.data_file.as_ref());
+    let name = match data_file {
+        // Only a data file keeps an open image from being read so.
+        Some(data_file) => name_beside(name, &data_file.name),
+        None => name.to_owned(),
+    };
     match problem {
         LinkProblem::Missing => {
-            let words = system_words(&std::io::Error::from_raw_os_error(2));
-            format!("Could not open '{name}': {words}")
+            let missing = io::Error::from(Errno::NOENT);
+            format!("Could not open '{name}': {}", system_words(&missing))
         }
         LinkProblem::Encrypted(_) => "Parameter 'encrypt.key-secret' is required for cipher".into(),
         LinkProblem::WrongFormat { claimed, .. } => not_in_format(*claimed),
-        LinkProblem::Unreadable(error) => {
-            reason(error, link.path.as_deref().unwrap_or(Path::new("")), None)
+        LinkProblem::Unreadable(error) => reason(error, &name, None),
+        LinkProblem::Cyclic | LinkProblem::TooDeep => {
+            format!("Backing file '{name}' creates an infinite loop.")
         }
-        other => words::of_problem(other),
+        other => format!("'{name}': {}", words::of_problem(other)),
     }
 }
 
@@ -391,21 +413,10 @@ fn located(error: &Error) -> String {
     bare.unwrap_or(text)
 }
 
-fn no_cause(error: &Error) -> bool {
-    std::error::Error::source(error).is_none()
-}
-
 fn system_cause(error: &Error) -> Option<String> {
-    std::error::Error::source(error)?
-        .downcast_ref::<std::io::Error>()
+    StdError::source(error)?
+        .downcast_ref::<io::Error>()
         .map(system_words)
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }
 
 /// `-f` beside `--image-opts` makes no sense.
@@ -465,4 +476,22 @@ pub(crate) fn accept_object(value: &OsStr) -> Result<(), Failure> {
     Err(Failure::new(format!(
         "Parameter 'qom-type' does not accept value '{kind}'"
     )))
+}
+
+/// `-T`: accepted where QEMU has such a mode; the page cache is used all the same.
+pub(crate) fn check_cache_mode(mode: Option<&OsStr>) -> Result<(), Failure> {
+    const MODES: [&str; 6] = [
+        "directsync",
+        "none",
+        "off",
+        "unsafe",
+        "writeback",
+        "writethrough",
+    ];
+    match mode.map(OsStr::to_string_lossy) {
+        Some(mode) if !MODES.contains(&mode.as_ref()) => {
+            Err(Failure::new(format!("Invalid source cache option: {mode}")))
+        }
+        _ => Ok(()),
+    }
 }

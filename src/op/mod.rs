@@ -1,3 +1,4 @@
 //! What a user may ask of images, without a window and without a command line.
 
+pub mod compare;
 pub mod measure;

@@ -1,8 +1,12 @@
 //! Images in many variants, made by `qemu-img` and `qemu-io`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use crate::common;
 
@@ -126,7 +130,145 @@ pub(crate) fn make_overlays(folder: &Path) -> Vec<String> {
     make("top.qcow2", "relative.qcow2");
     make("missing.qcow2", "nowhere.qcow2");
     make("remote.qcow2", "nbd://localhost:1/x");
-    make("loop2.qcow2", "loop.qcow2");
-    make("loop.qcow2", "loop2.qcow2");
     names
+}
+
+/// Two images that name each other, on which `qemu-img` never ends where it opens the data.
+pub(crate) fn make_loop(folder: &Path) -> Vec<String> {
+    for (name, backing) in [("loop2.qcow2", "loop.qcow2"), ("loop.qcow2", "loop2.qcow2")] {
+        img(
+            folder,
+            &format!("create -q -u -f qcow2 -F qcow2 -b {backing} {name} 4M"),
+        );
+    }
+    vec!["loop.qcow2".into()]
+}
+
+/// Compressed, encrypted and short images. Their names.
+fn make_special(folder: &Path) -> Vec<String> {
+    img(folder, "convert -c -O qcow2 a.qcow2 a-zlib.qcow2");
+    img(
+        folder,
+        "convert -c -O qcow2 -o compression_type=zstd a.qcow2 a-zstd.qcow2",
+    );
+    img(
+        folder,
+        "create -q -f qcow2 --object secret,id=s,data=x -o \
+         encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 luks.qcow2 1M",
+    );
+    img(
+        folder,
+        "create -q -u -f qcow2 -F qcow2 -b base.qcow2 short.qcow2 3M",
+    );
+    img(
+        folder,
+        "create -q -u -f qcow2 -F qcow2 -b short.qcow2 long.qcow2 5M",
+    );
+    io(folder, "long.qcow2", &["write -P 3 4500k 64k"]);
+    [
+        "a-zlib.qcow2",
+        "a-zstd.qcow2",
+        "luks.qcow2",
+        "short.qcow2",
+        "long.qcow2",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Every kind of image here. Their names.
+pub(crate) fn make_all(folder: &Path) -> Vec<String> {
+    let mut names = make_plain(folder);
+    names.extend(make_qcow2_variants(folder));
+    names.extend(make_overlays(folder));
+    names.extend(make_special(folder));
+    names
+}
+
+/// Images with wrong refcounts. Their names.
+pub(crate) fn make_damaged(folder: &Path) -> Vec<String> {
+    const COUNTED: u64 = 8;
+    let block = refcount_block(folder, "a.qcow2");
+    for (name, entry, count) in [
+        ("leaks.qcow2", 200, 1_u16),
+        ("damaged.qcow2", COUNTED, 0),
+        ("counted-twice.qcow2", COUNTED, 2),
+    ] {
+        fs::copy(folder.join("a.qcow2"), folder.join(name)).unwrap();
+        let file = OpenOptions::new()
+            .write(true)
+            .open(folder.join(name))
+            .unwrap();
+        file.set_len(16 << 20).unwrap();
+        for index in 0..3 {
+            file.write_all_at(&count.to_be_bytes(), block + 2 * (entry + index))
+                .unwrap();
+        }
+    }
+    ["leaks.qcow2", "damaged.qcow2", "counted-twice.qcow2"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// Where the first refcount block of an image is.
+fn refcount_block(folder: &Path, image: &str) -> u64 {
+    let file = File::open(folder.join(image)).unwrap();
+    let number_at = |offset| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        u64::from_be_bytes(bytes)
+    };
+    number_at(number_at(48))
+}
+
+/// Images to be compared with `a.qcow2`, equal and not.
+pub(crate) fn make_pairs(folder: &Path) {
+    img(folder, "convert -O raw a.qcow2 a.raw");
+    img(folder, "convert -O qcow2 a.qcow2 changed.qcow2");
+    io(folder, "changed.qcow2", &["write -P 7 1235000 100"]);
+    for name in ["longer.raw", "longer-changed.raw"] {
+        fs::copy(folder.join("a.raw"), folder.join(name)).unwrap();
+        let file = OpenOptions::new()
+            .write(true)
+            .open(folder.join(name))
+            .unwrap();
+        file.set_len(12 << 20).unwrap();
+    }
+    patch(folder, "longer-changed.raw", 11_000_000, b"x");
+    img(folder, "create -q -f qcow2 empty10.qcow2 10M");
+    img(folder, "create -q -f qcow2 zeroes10.qcow2 10M");
+    io(folder, "zeroes10.qcow2", &["write -z 3M 64k"]);
+    let hole = File::create(folder.join("hole10.raw")).unwrap();
+    hole.set_len(10 << 20).unwrap();
+}
+
+/// A program that has an image open for writing until it is dropped.
+pub(crate) struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Opens an image for writing and keeps it.
+pub(crate) fn hold_open(folder: &Path, image: &str) -> Writer {
+    let mut child = common::tool("qemu-io")
+        .arg(image)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The prompt comes when the image is open.
+    let mut prompt = [0; 8];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut prompt)
+        .unwrap();
+    assert_eq!(&prompt, b"qemu-io>");
+    Writer(child)
 }

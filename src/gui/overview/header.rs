@@ -4,12 +4,11 @@ use platter::chain::Link;
 use platter::inspect::Contents;
 use platter::table::TableKind;
 
-use super::groups;
 use crate::describe;
 use crate::facts::Tone;
 use crate::format;
 use crate::i18n::{counted, fill, gettext};
-use crate::session::Document;
+use crate::session::{Document, Stage};
 
 /// A short word about the image, coloured.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -107,7 +106,7 @@ fn pills(document: &Document, link: &Link) -> Vec<Pill> {
     if broken.is_some_and(|(index, _)| index > 0) {
         pills.push(pill(gettext("Incomplete"), Tone::Bad));
     }
-    if pills.is_empty() && groups::is_clean(document, info) {
+    if pills.is_empty() && document.stage == Stage::Contents && document.contents_error.is_none() {
         pills.push(pill(gettext("Clean"), Tone::Good));
     }
     if info.encryption.is_some() {

@@ -41,6 +41,7 @@ impl Row {
         let status = gtk::Label::builder()
             .xalign(0.0)
             .ellipsize(pango::EllipsizeMode::End)
+            .css_classes(["dim-label", "caption"])
             .build();
 
         let top = gtk::Box::new(gtk::Orientation::Horizontal, 6);
@@ -100,11 +101,11 @@ impl Row {
         );
         self.root
             .set_tooltip_text(Some(&document.path.display().to_string()));
-        self.status.set_css_classes(if facts.failed {
-            &["error", "caption"]
+        if facts.failed {
+            self.status.add_css_class("error");
         } else {
-            &["dim-label", "caption"]
-        });
+            self.status.remove_css_class("error");
+        }
         a11y::name(&self.root, &facts.name);
         a11y::describe(&self.root, &facts.status);
     }

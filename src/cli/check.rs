@@ -1,0 +1,190 @@
+//! `check`: whether the metadata of an image is consistent. Reads only: repairing comes later.
+//! Needs neither backing nor data file, so it opens none.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use platter::image::CheckReport;
+use platter::{Control, ErrorKind, Stop};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Arg, Args, Opt};
+use crate::help;
+use crate::output::{OutputFormat, print, print_json};
+use crate::program::{Failure, Outcome, Program, eprint_line};
+use crate::source::{self, OpenOptions, Reach, Source};
+
+const OPTIONS: &[Opt] = &[
+    Opt::flag("help", Some('h')),
+    Opt::value("format", Some('f')),
+    Opt::value("repair", Some('r')),
+    Opt::value("output", None),
+    Opt::value("object", None),
+    Opt::flag("image-opts", None),
+    Opt::flag("force-share", Some('U')),
+    Opt::value("cache", Some('T')),
+    Opt::flag("quiet", Some('q')),
+];
+
+const HAS_CORRUPTIONS: u8 = 2;
+const HAS_LEAKS: u8 = 3;
+const NOT_SUPPORTED: u8 = 63;
+
+/// Runs the verb.
+pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
+    let mut args = Args::new(format!("{} check", program.argv0()), OPTIONS, arguments);
+    let mut open = OpenOptions::default();
+    let (mut format, mut output, mut cache) = (None, OutputFormat::Human, None);
+    let (mut quiet, mut repair) = (false, false);
+    let mut operands = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Option("help", _) => return help::of(program, "check"),
+            Arg::Option("format", value) => format = Some(value),
+            Arg::Option("repair", value) => match value.to_str() {
+                Some("leaks" | "all") => repair = true,
+                _ => {
+                    let value = value.to_string_lossy();
+                    return Err(args.usage(format!(
+                        "--repair (-r) expects 'leaks' or 'all' not '{value}'"
+                    )));
+                }
+            },
+            Arg::Option("output", value) => output = OutputFormat::parse(&value, &args)?,
+            Arg::Option("object", value) => source::accept_object(&value)?,
+            Arg::Option("image-opts", _) => open.image_opts = true,
+            Arg::Option("force-share", _) => open.force_share = true,
+            Arg::Option("cache", value) => cache = Some(value),
+            Arg::Option("quiet", _) => quiet = true,
+            Arg::Option(..) => {}
+            Arg::Operand(operand) => operands.push(operand),
+        }
+    }
+    let [operand] = operands.as_slice() else {
+        return Err(args.usage("Expecting one image file name"));
+    };
+    source::check_format_options(format.is_some(), open.image_opts)?;
+    source::check_cache_mode(cache.as_deref())?;
+    if repair {
+        return Err(Failure::new("Repairing images is not supported yet"));
+    }
+    let source = Source::new(operand, format.as_deref(), &open)?;
+    let chain = source.open(program, &open, Reach::Header)?;
+    let Some(image) = chain.active().image() else {
+        return Err(Failure::new("The image is not open"));
+    };
+    let report = image.check(&Control::new()).map_err(failure)?;
+    for finding in &report.findings {
+        eprint_line(format_args!("{}", finding.message));
+    }
+    if !quiet {
+        match output {
+            OutputFormat::Human => print(&human(&report))?,
+            OutputFormat::Json => {
+                print_json(&json(&report, source.filename(), image.format().name()))?;
+            }
+        }
+    }
+    exit_code(&report)
+}
+
+fn failure(stop: Stop) -> Failure {
+    match stop {
+        Stop::Failed(error) if error.kind() == ErrorKind::Unsupported => {
+            Failure::new("This image format does not support checks").with_code(NOT_SUPPORTED)
+        }
+        Stop::Failed(error) => Failure::new(format!("Check failed: {error}")),
+        Stop::Cancelled => Failure::new("Check failed: cancelled"),
+    }
+}
+
+fn exit_code(report: &CheckReport) -> Outcome {
+    if report.check_errors > 0 {
+        Err(Failure::new("Check failed"))
+    } else if report.corruptions > 0 {
+        Ok(ExitCode::from(HAS_CORRUPTIONS))
+    } else if report.leaks > 0 {
+        Ok(ExitCode::from(HAS_LEAKS))
+    } else {
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn human(report: &CheckReport) -> String {
+    let mut text = String::new();
+    if report.is_clean() {
+        text.push_str("No errors were found on the image.\n");
+    }
+    for (count, sentence) in [
+        (
+            report.corruptions,
+            "errors were found on the image.\n\
+             Data may be corrupted, or further writes to the image may corrupt it.",
+        ),
+        (
+            report.leaks,
+            "leaked clusters were found on the image.\n\
+             This means waste of disk space, but no harm to data.",
+        ),
+        (
+            report.check_errors,
+            "internal errors have occurred during the check.",
+        ),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "\n{count} {sentence}");
+        }
+    }
+    let CheckReport {
+        total_clusters: total,
+        allocated_clusters: allocated,
+        ..
+    } = *report;
+    if total > 0 && allocated > 0 {
+        let _ = writeln!(
+            text,
+            "{allocated}/{total} = {:.2}% allocated, {:.2}% fragmented, {:.2}% compressed clusters",
+            percent(allocated, total),
+            percent(report.fragmented_clusters, allocated),
+            percent(report.compressed_clusters, allocated),
+        );
+    }
+    if report.image_end_offset > 0 {
+        let _ = writeln!(text, "Image end offset: {}", report.image_end_offset);
+    }
+    text
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts of clusters are far below 2^53"
+)]
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole as f64
+}
+
+/// In QEMU's order; counters that are zero are left out.
+fn json(report: &CheckReport, filename: &str, format: &str) -> Value {
+    let mut document = Map::new();
+    let mut set = |key: &str, value: Value| document.insert(key.to_owned(), value);
+    let counter = |count: u64| (count > 0).then(|| json!(count));
+    let counters = [
+        ("image-end-offset", counter(report.image_end_offset)),
+        ("compressed-clusters", counter(report.compressed_clusters)),
+        ("total-clusters", counter(report.total_clusters)),
+        ("corruptions", counter(report.corruptions)),
+        ("check-errors", Some(json!(report.check_errors))),
+        ("leaks", counter(report.leaks)),
+        ("allocated-clusters", counter(report.allocated_clusters)),
+        ("filename", Some(json!(filename))),
+        ("format", Some(json!(format))),
+        ("fragmented-clusters", counter(report.fragmented_clusters)),
+    ];
+    for (key, value) in counters {
+        if let Some(value) = value {
+            set(key, value);
+        }
+    }
+    document.into()
+}
