@@ -224,8 +224,8 @@ impl L2Format {
             let flow = emit(at.guest..at.guest + cluster_size, ExtentState::Compressed)?;
             return Ok((flow, 1));
         }
-        let subclusters = Subclusters::parse(bitmap)
-            .ok_or_else(|| at.wrong(&format!("invalid subcluster bitmap {bitmap:#018x}")))?;
+        let invalid = || at.wrong(&format!("invalid subcluster bitmap {bitmap:#018x}"));
+        let subclusters = Subclusters::parse(bitmap).ok_or_else(invalid)?;
         let host = entry & OFFSET_MASK;
         let host = if host != 0 || self.is_allocated_at_0(entry) {
             self.check_host(host, at)?;
@@ -242,8 +242,8 @@ impl L2Format {
             let state = match (subclusters.kind(first), here) {
                 (Subcluster::Zero, host) => ExtentState::Zero { host },
                 (Subcluster::Allocated, Some(host)) => ExtentState::Data { host },
-                // QEMU, too, takes an allocated subcluster of no cluster for unallocated.
-                (_, host) => ExtentState::Unallocated { host },
+                (Subcluster::Allocated, None) => return Err(invalid()),
+                (Subcluster::Unallocated, host) => ExtentState::Unallocated { host },
             };
             let start = at.guest + skipped;
             let flow = emit(start..start + u64::from(count) * subcluster_size, state)?;
