@@ -9,6 +9,8 @@ mod ebr;
 mod gpt;
 mod mbr;
 mod regions;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::ops::Range;

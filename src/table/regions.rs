@@ -7,6 +7,7 @@ use super::{Partition, PartitionTable, Region, Role};
 pub(super) fn regions(table: &PartitionTable) -> Vec<Region> {
     let mut walk = Walk {
         sector_size: table.sector_size,
+        end: table.usable.end,
         regions: Vec::with_capacity(table.partitions.len() * 2 + 1),
     };
     let mut cursor = table.usable.start;
@@ -14,8 +15,7 @@ pub(super) fn regions(table: &PartitionTable) -> Vec<Region> {
         if is_inside_extended(table, partition) {
             continue; // told with its extended partition
         }
-        let gap_end = partition.range.start.min(table.usable.end);
-        walk.free(cursor..gap_end, false);
+        walk.free(cursor..partition.range.start, false);
         walk.regions.push(Region::Partition(index));
         if partition.role == Role::Extended {
             walk.inside_extended(table, index);
@@ -39,11 +39,14 @@ fn extended_around(table: &PartitionTable, logical: &Partition) -> Option<usize>
 
 struct Walk {
     sector_size: u64,
+    /// No space is free behind it, whatever an extended partition claims.
+    end: u64,
     regions: Vec<Region>,
 }
 
 impl Walk {
     fn free(&mut self, range: Range<u64>, logical: bool) {
+        let range = range.start..range.end.min(self.end);
         if range.start < range.end && range.end - range.start >= self.sector_size {
             self.regions.push(Region::Free { range, logical });
         }
