@@ -24,6 +24,9 @@ mod refcount;
 mod snapshot;
 mod stream;
 mod table;
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small images")]
+mod tests;
 mod walk;
 
 use std::ops::{ControlFlow, Range};
