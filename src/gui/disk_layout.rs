@@ -12,6 +12,9 @@ use crate::format;
 use crate::i18n::{fill, gettext};
 use crate::widgets::partition_bar::Segment;
 
+/// A gap shorter than this is there for alignment: nobody looks for space in it.
+const LEAST_FREE: u64 = platter::units::MIB;
+
 /// Colours that partitions take in turn; the style sheets define as many.
 const COLOURS: usize = 6;
 
@@ -117,8 +120,8 @@ pub(crate) fn stretches(contents: &Contents) -> Vec<Stretch> {
         .table
         .regions()
         .into_iter()
-        .map(|region| match region {
-            Region::Partition(index) => partition_stretch(contents, index),
+        .filter_map(|region| match region {
+            Region::Partition(index) => Some(partition_stretch(contents, index)),
             Region::Free { range, logical } => free_stretch(range, logical),
         })
         .collect()
@@ -180,15 +183,15 @@ fn used(file_system: Option<&FileSystem>) -> Option<u64> {
     Some(file_system?.usage?.used)
 }
 
-fn free_stretch(range: Range<u64>, logical: bool) -> Stretch {
-    Stretch {
+fn free_stretch(range: Range<u64>, logical: bool) -> Option<Stretch> {
+    (range.end - range.start >= LEAST_FREE).then(|| Stretch {
         kind: StretchKind::Free { logical },
         range,
         colour: None,
         title: gettext("Unallocated"),
         content: None,
         used: None,
-    }
+    })
 }
 
 #[cfg(test)]

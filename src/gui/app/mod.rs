@@ -100,8 +100,6 @@ impl Component for App {
 
                     #[name = "header"]
                     adw::HeaderBar {
-                        set_centering_policy: adw::CenteringPolicy::Strict,
-
                         #[name = "switcher_title"]
                         #[wrap(Some)]
                         set_title_widget = &adw::ViewSwitcherTitle {

@@ -141,9 +141,9 @@ fn locate(policy: &mut OpenPolicy, meant: PathBuf, chosen: PathBuf) {
 
 fn tone_class(tone: Tone) -> &'static str {
     match tone {
-        Tone::Neutral | Tone::Good => "info",
-        Tone::Warning => "warning",
-        Tone::Bad => "error",
+        Tone::Neutral | Tone::Good => "tells",
+        Tone::Warning => "warns",
+        Tone::Bad => "alarms",
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct FailureText {
     pub(super) title: String,
     pub(super) sentence: String,
     pub(super) details: String,
+    /// Trying again makes sense.
+    pub(super) may_work_later: bool,
 }
 
 pub(super) fn failure_text(document: &Document) -> FailureText {
@@ -24,6 +26,7 @@ pub(super) fn failure_text(document: &Document) -> FailureText {
         title: fill(&gettext("Cannot Open “{name}”"), &[("name", &name)]),
         sentence: sentence(failure),
         details: describe::error_details(&failure.error),
+        may_work_later: failure.error.kind() != ErrorKind::Unsupported,
     }
 }
 

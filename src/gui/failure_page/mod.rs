@@ -59,6 +59,8 @@ impl SimpleComponent for FailurePage {
                         set_spacing: 12,
 
                         gtk::Button {
+                            #[watch]
+                            set_visible: model.text.may_work_later,
                             set_label: &gettext("_Try Again"),
                             set_use_underline: true,
                             set_action_name: Some("win.reload"),

@@ -312,7 +312,26 @@ fn bitmap_fact(bitmap: &Bitmap) -> Fact {
         })
 }
 
+/// Everything was read, and nothing is odd.
+pub(super) fn is_clean(document: &Document, info: &ImageInfo) -> bool {
+    document.stage == Stage::Contents && findings(document, info).is_empty()
+}
+
 fn health_group(document: &Document, info: &ImageInfo) -> FactGroup {
+    let mut facts = findings(document, info);
+    if facts.is_empty() && document.stage == Stage::Contents {
+        facts.push(
+            Fact::new(gettext("No problems found"), "")
+                .subtitle(gettext(
+                    "Header, partition table and file system superblocks were read",
+                ))
+                .tone(Tone::Good),
+        );
+    }
+    FactGroup::new(gettext("Health"), facts)
+}
+
+fn findings(document: &Document, info: &ImageInfo) -> Vec<Fact> {
     let mut facts = Vec::new();
     if info.corrupt {
         facts.push(
@@ -339,16 +358,7 @@ fn health_group(document: &Document, info: &ImageInfo) -> FactGroup {
                 .tone(Tone::Bad),
         );
     }
-    if facts.is_empty() && document.stage == Stage::Contents {
-        facts.push(
-            Fact::new(gettext("No problems found"), "")
-                .subtitle(gettext(
-                    "Header, partition table and file system superblocks were read",
-                ))
-                .tone(Tone::Good),
-        );
-    }
-    FactGroup::new(gettext("Health"), facts)
+    facts
 }
 
 fn content_findings(contents: &Contents) -> Vec<Fact> {

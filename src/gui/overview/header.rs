@@ -4,11 +4,12 @@ use platter::chain::Link;
 use platter::inspect::Contents;
 use platter::table::TableKind;
 
+use super::groups;
 use crate::describe;
 use crate::facts::Tone;
 use crate::format;
 use crate::i18n::{counted, fill, gettext};
-use crate::session::{Document, Stage};
+use crate::session::Document;
 
 /// A short word about the image, coloured.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,7 +107,7 @@ fn pills(document: &Document, link: &Link) -> Vec<Pill> {
     if broken.is_some_and(|(index, _)| index > 0) {
         pills.push(pill(gettext("Incomplete"), Tone::Bad));
     }
-    if pills.is_empty() && document.stage == Stage::Contents && document.contents_error.is_none() {
+    if pills.is_empty() && groups::is_clean(document, info) {
         pills.push(pill(gettext("Clean"), Tone::Good));
     }
     if info.encryption.is_some() {

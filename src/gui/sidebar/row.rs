@@ -41,7 +41,6 @@ impl Row {
         let status = gtk::Label::builder()
             .xalign(0.0)
             .ellipsize(pango::EllipsizeMode::End)
-            .css_classes(["dim-label", "caption"])
             .build();
 
         let top = gtk::Box::new(gtk::Orientation::Horizontal, 6);
@@ -101,11 +100,11 @@ impl Row {
         );
         self.root
             .set_tooltip_text(Some(&document.path.display().to_string()));
-        if facts.failed {
-            self.status.add_css_class("error");
+        self.status.set_css_classes(if facts.failed {
+            &["error", "caption"]
         } else {
-            self.status.remove_css_class("error");
-        }
+            &["dim-label", "caption"]
+        });
         a11y::name(&self.root, &facts.name);
         a11y::describe(&self.root, &facts.status);
     }

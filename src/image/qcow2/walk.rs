@@ -39,7 +39,11 @@ impl Qcow2 {
         let storage = self.file.storage.as_ref();
         let reach = self.l2.table_reach();
         let mut batch = Batch::default();
-        for index in range.start / reach..range.end.div_ceil(reach) {
+        // A snapshot's disk may be larger than its L1 table reaches, by any amount: behind that
+        // is nothing, which is said at once.
+        let tables = self.l1.entries(storage)?.len() as u64;
+        let tables = tables.min(range.end.div_ceil(reach));
+        for index in range.start / reach..tables {
             let start = index * reach;
             let piece = start.max(range.start)..start.saturating_add(reach).min(range.end);
             let table = self.l1.l2_table(storage, index)?;
@@ -49,6 +53,10 @@ impl Qcow2 {
                 return Ok(ControlFlow::Break(()));
             }
             batch.push(piece, table);
+        }
+        let behind = range.start.max(tables.saturating_mul(reach))..range.end;
+        if !behind.is_empty() {
+            batch.push(behind, None);
         }
         self.decode(&mut batch, merger)
     }
