@@ -36,18 +36,26 @@ impl AllocationSeries {
         }
     }
 
-    /// The outline of the share (0 to 1) of each step that lies in `classes`, as (guest offset in
-    /// bytes, share): a flat line over each step, so that nothing is drawn where nothing is.
+    /// The most bytes with content that any step has.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.steps.iter().map(Share::stored).max().unwrap_or(0)
+    }
+
+    /// The outline of the bytes of each step that lie in `classes`, as (guest offset, bytes): a
+    /// flat line over each step, so that nothing is drawn where nothing is. Where there is any, it
+    /// is no lower than a fiftieth of the peak, to be seen.
     pub fn outline(&self, classes: impl Fn(Class) -> bool) -> Vec<(f64, f64)> {
         let mut points = Vec::with_capacity(self.steps.len() * 2);
+        let least = self.peak() / 50;
         for (number, share) in (0_u64..).zip(&self.steps) {
             let start = number.saturating_mul(self.step);
             let end = start.saturating_add(self.step).min(self.size);
             let wanted = Class::ALL.into_iter().filter(|class| classes(*class));
             let bytes: u64 = wanted.map(|class| share.of(class)).sum();
-            let part = ratio(bytes, share.total());
-            points.push((ratio(start, 1), part));
-            points.push((ratio(end, 1), part));
+            let seen = if bytes > 0 { bytes.max(least) } else { 0 };
+            points.push((float(start), float(seen)));
+            points.push((float(end), float(seen)));
         }
         points
     }
@@ -79,8 +87,8 @@ fn tick_steps() -> impl Iterator<Item = u64> {
     clippy::cast_precision_loss,
     reason = "a plot is not finer than 53 bits"
 )]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]
@@ -108,11 +116,9 @@ mod tests {
             let sum: u64 = series.steps.iter().map(Share::total).sum();
             assert_eq!(sum, size);
             let outline = series.outline(Class::is_stored);
-            assert!(
-                outline
-                    .iter()
-                    .all(|point| (point.1 - 1.0).abs() < f64::EPSILON)
-            );
+            let whole_step = series.step.min(size) as f64;
+            assert!((outline[0].1 - whole_step).abs() < 1.0);
+            assert_eq!(series.peak(), series.step.min(size));
             assert_eq!(outline.last().map(|point| point.0), Some(size as f64));
         }
     }

@@ -55,10 +55,13 @@ impl Picture {
     /// Largest width and height: three screens.
     const MAX_SIDE: usize = 16384;
 
-    /// A picture of one colour; sides are cut to a sane size.
+    /// A picture of one colour; sides are cut to a sane size and are at least one pixel.
     #[must_use]
     pub fn new(width: usize, height: usize, paper: Rgb) -> Self {
-        let (width, height) = (width.min(Self::MAX_SIDE), height.min(Self::MAX_SIDE));
+        let (width, height) = (
+            width.clamp(1, Self::MAX_SIDE),
+            height.clamp(1, Self::MAX_SIDE),
+        );
         let mut pixels = vec![u8::MAX; width * height * 4];
         for pixel in pixels.chunks_exact_mut(4) {
             pixel[..3].copy_from_slice(&[paper.2, paper.1, paper.0]);

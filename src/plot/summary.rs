@@ -19,8 +19,8 @@ pub const LEVEL_STEP: u32 = 2;
 pub struct Totals {
     /// Bytes of each class.
     pub share: Share,
-    /// Bytes that each layer holds with content, by index in [`Chain::links`].
-    pub stored_by_depth: Vec<u64>,
+    /// Bytes that each layer holds as they are, by index in [`Chain::links`].
+    pub data_by_depth: Vec<u64>,
 }
 
 /// What lies where on a disk, at every scale from one cell down to the base.
@@ -161,8 +161,9 @@ impl SummaryBuilder {
         let guest = entry.guest.start..entry.guest.end.min(self.size);
         let length = guest.end.saturating_sub(guest.start);
         self.totals.share.add(class, length);
-        if class.is_stored() && entry.depth < Chain::MAX_LINKS {
-            let by_depth = &mut self.totals.stored_by_depth;
+        let plain = matches!(class, Class::Data | Class::Backing);
+        if plain && entry.depth < Chain::MAX_LINKS {
+            let by_depth = &mut self.totals.data_by_depth;
             if by_depth.len() <= entry.depth {
                 by_depth.resize(entry.depth + 1, 0);
             }
@@ -310,7 +311,7 @@ mod tests {
             assert_eq!(share.unwrap().of(Class::Backing), 65536, "{shift}");
         }
         assert_eq!(summary.totals().share.total(), 64 * TIB);
-        assert_eq!(summary.totals().stored_by_depth, [0, 0, 0, 65536]);
+        assert_eq!(summary.totals().data_by_depth, [0, 0, 0, 65536]);
         let small = Cell::containing(cluster.start, 20);
         assert_eq!(summary.range_share(0..64 * TIB), summary.totals().share);
         let around = summary.range_share(cluster.start - 5..cluster.end + 5);
@@ -350,7 +351,7 @@ mod tests {
                 level.iter().for_each(|share| sum.merge(share));
                 prop_assert_eq!(sum, summary.totals().share);
             }
-            let by_depth: u64 = summary.totals().stored_by_depth.iter().sum();
+            let by_depth: u64 = summary.totals().data_by_depth.iter().sum();
             prop_assert_eq!(by_depth, summary.totals().share.stored());
         }
     }

@@ -16,6 +16,7 @@ use crate::i18n::gettext;
 pub(super) struct LegendCard {
     pub(super) root: gtk::Box,
     rows: Vec<LegendRow>,
+    layers: gtk::Label,
 }
 
 #[derive(Debug)]
@@ -34,7 +35,12 @@ impl LegendCard {
             .column_spacing(9)
             .row_spacing(6)
             .build();
-        let rows = (0..).zip(Class::ALL).map(|(number, class)| {
+        let layers = wrapping("");
+        layers.add_css_class("dim-label");
+        layers.add_css_class("map-caption");
+        layers.set_visible(false);
+        // The line below each class is free for what it is made up of.
+        let rows = (0..).step_by(2).zip(Class::ALL).map(|(number, class)| {
             let swatch = gtk::Image::builder()
                 .pixel_size(Self::SWATCH)
                 .accessible_role(gtk::AccessibleRole::Presentation)
@@ -51,11 +57,14 @@ impl LegendCard {
             grid.attach(&swatch, 0, number, 1, 1);
             grid.attach(&name, 1, number, 1, 1);
             grid.attach(&sum, 2, number, 1, 1);
+            if class == Class::Backing {
+                grid.attach(&layers, 1, number + 1, 2, 1);
+            }
             LegendRow { class, swatch, sum }
         });
         let rows = rows.collect();
         root.append(&grid);
-        Self { root, rows }
+        Self { root, rows, layers }
     }
 
     /// Shows the colours of the map.
@@ -72,6 +81,12 @@ impl LegendCard {
             picture.fill(rect, row.class, palette.ink(row.class));
             row.swatch.set_paintable(Some(&texture(picture)));
         }
+    }
+
+    /// Says how the data of backing layers is spread, a line each.
+    pub(super) fn set_layers(&self, lines: &[String]) {
+        self.layers.set_visible(!lines.is_empty());
+        self.layers.set_label(&lines.join("\n"));
     }
 
     /// Shows the sums, or none.
@@ -175,7 +190,7 @@ fn card(title: &str, role: gtk::AccessibleRole) -> gtk::Box {
         .css_classes(["card", "map-card"])
         .build();
     let title = wrapping(title);
-    title.add_css_class("heading");
+    title.add_css_class("map-title");
     card.append(&title);
     card
 }
@@ -186,5 +201,7 @@ fn wrapping(text: &str) -> gtk::Label {
         .xalign(0.0)
         .wrap(true)
         .wrap_mode(pango::WrapMode::WordChar)
+        // No text makes the card wider, or the map would move.
+        .max_width_chars(16)
         .build()
 }

@@ -210,7 +210,8 @@ impl Details {
                 &gettext("{offset} in {file}"),
                 &[("offset", &hex(host.0)), ("file", &file)],
             ),
-            None => fill(&gettext("nowhere in {file}"), &[("file", &file)]),
+            // Of zeroes there is nothing to store.
+            None => gettext("Not stored"),
         };
         Some((gettext("Host"), text))
     }
@@ -238,8 +239,9 @@ impl Details {
         };
         let mut rows = vec![(
             gettext("L1/L2"),
+            // An isolate: the order of the two does not follow the direction of the text.
             format!(
-                "{} / {}",
+                "\u{2066}{} / {}\u{2069}",
                 format::number(place.l1_index),
                 format::number(place.l2_index)
             ),

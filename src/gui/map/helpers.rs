@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use platter::chain::Chain;
 use platter::inspect::Contents;
 use platter::plot::cell::Class;
 use platter::plot::layout::Layout;
@@ -18,6 +19,35 @@ pub(super) fn class_name(class: Class) -> String {
         Class::Compressed => gettext("Compressed"),
         Class::Zero => gettext("Zero"),
         Class::Unallocated => gettext("Unallocated"),
+    }
+}
+
+/// Which backing file holds how much, a line each, where there is more than one.
+pub(super) fn layer_texts(chain: &Chain, data_by_depth: &[u64]) -> Vec<String> {
+    /// More layers would push the rest out of sight.
+    const MOST: usize = 6;
+    let links = chain.links().iter().zip(data_by_depth).skip(1);
+    let layers = links.filter(|(_, bytes)| **bytes > 0).map(|(link, bytes)| {
+        let name = link.path.as_deref().map(format::file_name);
+        let values = [
+            ("name", name.unwrap_or_default()),
+            ("size", format::size(*bytes)),
+        ];
+        fill(
+            // Translators: a backing file and how much of the disk it holds.
+            &gettext("{name}: {size}"),
+            &values.each_ref().map(|(key, value)| (*key, value.as_str())),
+        )
+    });
+    let mut layers: Vec<_> = layers.collect();
+    if layers.len() > MOST {
+        layers.truncate(MOST);
+        layers.push("…".to_owned());
+    }
+    if chain.links().len() > 2 {
+        layers
+    } else {
+        Vec::new()
     }
 }
 
@@ -140,7 +170,7 @@ mod tests {
         share.add(Class::Unallocated, 63 << 20);
         let totals = Totals {
             share,
-            stored_by_depth: vec![37 << 20],
+            data_by_depth: vec![37 << 20],
         };
         let text = summary_text(&totals).replace('\u{a0}', " ");
         assert_eq!(

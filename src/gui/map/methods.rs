@@ -13,7 +13,7 @@ use relm4::prelude::*;
 use super::cards::{DetailsCard, LegendCard};
 use super::details::Details;
 use super::export::plot_picture;
-use super::helpers::{band_name, plot_title, scale_text, strip_frames, summary_text};
+use super::helpers::{band_name, layer_texts, plot_title, scale_text, strip_frames, summary_text};
 use super::latest::Latest;
 use super::palette::Theme;
 use super::render::{self, Frame, FrameRequest, texture};
@@ -31,22 +31,20 @@ use crate::widgets::map_strip::MapStrip;
 impl MapPane {
     /// Summaries of so many disks are kept, for coming back: 7 MiB each.
     const MOST_RECENT: usize = 3;
-    /// Heights of minimap and plot.
+    /// Height of the minimap.
     const STRIP_HEIGHT: u32 = 26;
-    const PLOT_HEIGHT: u32 = 96;
 
     pub(super) fn new(init: PaneInit, sender: &ComponentSender<Self>) -> Self {
-        let height = |pixels: u32| i32::try_from(pixels).unwrap_or(0);
         let input = sender.input_sender().clone();
         let canvas = MapCanvas::new(move |width, height| {
             input.emit(MapInput::CanvasResized(width, height));
         });
         let input = sender.input_sender().clone();
-        let strip = MapStrip::new(height(Self::STRIP_HEIGHT), move |width| {
+        let strip = MapStrip::new(move |width| {
             input.emit(MapInput::StripResized(width));
         });
         let input = sender.input_sender().clone();
-        let plot = MapStrip::new(height(Self::PLOT_HEIGHT), move |width| {
+        let plot = MapStrip::new(move |width| {
             input.emit(MapInput::PlotResized(width));
         });
         Self {
@@ -63,6 +61,7 @@ impl MapPane {
             plot_width: 0,
             theme: Theme::current(),
             pictured: None,
+            pointer: None,
             hovered: None,
             selected: None,
             described: None,
@@ -226,8 +225,15 @@ impl MapPane {
 
     /// Colours of what is not drawn anew with the map.
     pub(super) fn show_look(&self) {
+        let palette = self.theme.palette();
         self.legend
-            .set_palette(&self.theme.palette(), self.canvas.scale_factor());
+            .set_palette(&palette, self.canvas.scale_factor());
+        self.strip.set_paper(palette.paper);
+        let line = self.line_height();
+        let height = |pixels: u32| i32::try_from(pixels).unwrap_or(0);
+        self.card.root.set_width_request(height(line * 15));
+        self.plot.set_height_request(height(plot_height(line)));
+        self.strip.set_height_request(height(Self::STRIP_HEIGHT));
     }
 
     pub(super) fn arrange(
@@ -250,6 +256,7 @@ impl MapPane {
         self.strip.set_frames(Vec::new());
         self.plot.set_picture(None);
         self.legend.set_sums(None);
+        self.legend.set_layers(&[]);
         self.card.clear();
         widgets.plot_title.set_label("");
         widgets.scale.set_label("");
@@ -362,12 +369,11 @@ impl MapPane {
     }
 
     pub(super) fn plot_look(&self, scale: u32) -> PlotLook {
-        let (_, line_height) = self.plot.create_pango_layout(Some("0")).pixel_size();
         PlotLook {
             palette: self.theme.palette(),
             text: self.theme.text(),
             // A caption's letters, without the space between lines.
-            font_size: f64::from(line_height) * 0.62 * f64::from(scale),
+            font_size: f64::from(self.line_height()) * 0.62 * f64::from(scale),
             line: scale,
             mirrored: self.is_mirrored(),
         }
@@ -420,6 +426,8 @@ impl MapPane {
     ) {
         let totals = subject.summary.totals();
         self.legend.set_sums(Some(&totals.share));
+        self.legend
+            .set_layers(&layer_texts(&subject.chain, &totals.data_by_depth));
         widgets
             .plot_title
             .set_label(&plot_title(subject.series.step));
@@ -439,6 +447,9 @@ impl MapPane {
         let Some(subject) = self.subject.clone() else {
             return;
         };
+        if self.strip_width == 0 {
+            return;
+        }
         let (width, scale) = (self.strip_width, self.scale());
         let (palette, mirrored) = (self.theme.palette(), self.is_mirrored());
         let output = sender.command_sender().clone();
@@ -458,7 +469,10 @@ impl MapPane {
         }
         let scale = self.scale();
         let look = self.plot_look(scale);
-        let size = (self.plot_width * scale, Self::PLOT_HEIGHT * scale);
+        let size = (
+            self.plot_width * scale,
+            plot_height(self.line_height()) * scale,
+        );
         let output = sender.command_sender().clone();
         self.background
             .run(move || match plot_picture(&subject, &look, size) {
@@ -471,7 +485,18 @@ impl MapPane {
         self.document.as_ref()?.contents.clone()
     }
 
+    /// Height of a line of text in the user's font.
+    fn line_height(&self) -> u32 {
+        let (_, height) = self.canvas.create_pango_layout(Some("0")).pixel_size();
+        u32::try_from(height).unwrap_or(18)
+    }
+
     fn is_mirrored(&self) -> bool {
         self.canvas.direction() == gtk::TextDirection::Rtl
     }
+}
+
+/// Height of the plot for a height of its letters.
+fn plot_height(line: u32) -> u32 {
+    line * 11 / 2
 }

@@ -62,6 +62,8 @@ pub(crate) struct MapPane {
     theme: Theme,
     /// The layout of the picture on the canvas.
     pictured: Option<Layout>,
+    /// Where the pointer was seen last; GTK repeats itself when anything moves below it.
+    pointer: Option<(i64, i64)>,
     hovered: Option<(i64, i64)>,
     /// The selected cell, by its guest bytes.
     selected: Option<Range<u64>>,
@@ -170,6 +172,7 @@ impl Component for MapPane {
                     gtk::Box {
                         set_spacing: 16,
 
+                        #[name = "canvas_overlay"]
                         gtk::Overlay {
                             set_hexpand: true,
                             #[local_ref]
@@ -181,6 +184,8 @@ impl Component for MapPane {
                                 set_valign: gtk::Align::Center,
                                 set_width_request: 32,
                                 set_height_request: 32,
+                                // It lies over the map also when it does not turn.
+                                set_can_target: false,
                             },
                         },
 
@@ -202,7 +207,7 @@ impl Component for MapPane {
                         gtk::Label {
                             set_xalign: 0.0,
                             add_css_class: "dim-label",
-                            add_css_class: "caption",
+                            add_css_class: "map-caption",
                         },
                         #[local_ref]
                         plot -> MapStrip {},
@@ -300,6 +305,8 @@ impl MapPaneWidgets {
     const NARROW: f64 = 720.0;
     /// Below this one, the toolbar takes two lines.
     const VERY_NARROW: f64 = 560.0;
+    /// Height of the map when it shares no line with anything.
+    const NARROW_HEIGHT: i32 = 320;
 
     fn name_everything(&self) {
         a11y::icon_button(&self.zoom_out, &gettext("Zoom out"));
@@ -307,7 +314,6 @@ impl MapPaneWidgets {
         a11y::icon_button(&self.export, &gettext("Export map, plot or extents"));
         a11y::name(&self.arrangements, &gettext("Arrangement"));
         a11y::name(&self.strip, &gettext("The whole disk"));
-        self.cards.set_width_request(264);
     }
 
     fn connect_arrangements(&self, sender: &ComponentSender<MapPane>) {
@@ -337,6 +343,8 @@ impl MapPaneWidgets {
         let wide = width >= Self::NARROW;
         self.body.set_orientation(orient(wide));
         self.cards.set_hexpand(!wide);
+        self.canvas_overlay
+            .set_height_request(if wide { -1 } else { Self::NARROW_HEIGHT });
         self.toolbar
             .set_orientation(orient(width >= Self::VERY_NARROW));
         if wide {

@@ -53,6 +53,10 @@ impl MapPane {
     }
 
     pub(super) fn point_at(&mut self, at: Option<(i64, i64)>, sender: &ComponentSender<Self>) {
+        if self.pointer == at {
+            return;
+        }
+        self.pointer = at;
         self.hovered = at;
         self.show_frames();
         self.describe(sender);

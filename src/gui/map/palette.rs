@@ -24,11 +24,13 @@ impl Theme {
     }
 
     pub(super) fn palette(self) -> Palette {
+        // The paper is the window's ground.
+
         let (paper, inks) = match (self.dark, self.high_contrast) {
             (false, false) => (0xfa_fafa, LIGHT),
             (true, false) => (0x24_2424, DARK),
-            (false, true) => (0xff_ffff, LIGHT_CONTRAST),
-            (true, true) => (0x00_0000, DARK_CONTRAST),
+            (false, true) => (0xfa_fafa, LIGHT_CONTRAST),
+            (true, true) => (0x24_2424, DARK_CONTRAST),
         };
         Palette {
             paper: rgb(paper),
@@ -55,34 +57,34 @@ type Inks = [(u32, u32); 5];
 
 const LIGHT: Inks = [
     (0x1c_71d8, 0x1c_71d8),
-    (0x99_c1f1, 0x5d_9ae6),
+    (0x8c_b8f0, 0x4d_8ee0),
     (0x61_3583, 0xc0_61cb),
     (0xb4_b2ae, 0xd2_d0cc),
     (0xeb_ebeb, 0xeb_ebeb),
 ];
 
 const DARK: Inks = [
-    (0x3a_8ae6, 0x3a_8ae6),
-    (0x1d_4a82, 0x5a_8fd0),
-    (0xdc_8add, 0x8b_3fa0),
+    (0x62_a0ea, 0x62_a0ea),
+    (0x2d_69b8, 0x6f_a4e8),
+    (0xf0_c8f2, 0x9b_4fae),
     (0x77_767b, 0x56_555a),
     (0x35_3535, 0x35_3535),
 ];
 
 const LIGHT_CONTRAST: Inks = [
     (0x0b_4aa8, 0x0b_4aa8),
-    (0x8c_bcf5, 0x0b_3a80),
-    (0x4a_0d66, 0xff_b8ff),
+    (0x7f_b0ee, 0x0b_3a80),
+    (0x3d_0a55, 0xff_b8ff),
     (0x8a_8884, 0xff_ffff),
-    (0xdd_dddd, 0xdd_dddd),
+    (0xe2_e2e2, 0xe2_e2e2),
 ];
 
 const DARK_CONTRAST: Inks = [
-    (0x6c_b0ff, 0x6c_b0ff),
-    (0x1a_4a8a, 0xff_ffff),
-    (0xf0_b0f2, 0x50_0060),
+    (0x7f_b8ff, 0x7f_b8ff),
+    (0x35_72c4, 0xff_ffff),
+    (0xff_e0ff, 0x7a_2090),
     (0x9a_999e, 0x00_0000),
-    (0x3a_3a3a, 0x3a_3a3a),
+    (0x38_3838, 0x38_3838),
 ];
 
 fn rgb(hex: u32) -> Rgb {
@@ -130,8 +132,10 @@ mod tests {
                 assert!(contrast(data, palette.paper) >= 3.0, "{theme:?}");
                 let backing = palette.ink(Class::Backing).ground;
                 assert!(contrast(data, backing) >= 2.0, "{theme:?}");
+                assert!(contrast(backing, free) >= 1.6, "{theme:?}");
                 let compressed = palette.ink(Class::Compressed);
                 assert!(contrast(compressed.ground, compressed.mark) >= 2.0);
+                assert!(contrast(compressed.ground, data) >= 1.5, "{theme:?}");
                 assert!(contrast(theme.text(), palette.paper) >= 7.0, "{theme:?}");
             }
         }

@@ -29,15 +29,18 @@ glib::wrapper! {
 }
 
 impl MapCanvas {
+    /// Pixels above a band's name.
+    const NAME_GAP: i32 = 9;
+
     /// An empty map. `resized` is told width and height whenever they change.
     pub(crate) fn new(resized: impl Fn(i32, i32) + 'static) -> Self {
         let canvas: Self = glib::Object::builder()
             .property("focusable", true)
             .property("hexpand", true)
             .property("vexpand", true)
-            .property("overflow", gtk::Overflow::Hidden)
             .build();
         canvas.imp().resized.replace(Some(Box::new(resized)));
+        canvas.connect_state_flags_changed(|canvas, _| canvas.queue_draw());
         canvas
     }
 
@@ -50,7 +53,7 @@ impl MapCanvas {
     /// Height of the place for a band's name, in the user's font.
     pub(crate) fn name_height(&self) -> u32 {
         let (_, height) = self.create_pango_layout(Some("Ág")).pixel_size();
-        u32::try_from(height + 8).unwrap_or(24)
+        u32::try_from(height + Self::NAME_GAP + 4).unwrap_or(24)
     }
 }
 
@@ -59,7 +62,7 @@ mod imp {
 
     use relm4::gtk::gsk;
 
-    use super::{CanvasContent, Rect, gdk, glib, graphene, gtk};
+    use super::{CanvasContent, MapCanvas as Canvas, Rect, gdk, glib, graphene, gtk};
     use gtk::{prelude::*, subclass::prelude::*};
 
     type Resized = Box<dyn Fn(i32, i32)>;
@@ -74,7 +77,7 @@ mod imp {
     #[glib::object_subclass]
     impl ObjectSubclass for MapCanvas {
         const NAME: &'static str = "PlatterMapCanvas";
-        type Type = super::MapCanvas;
+        type Type = Canvas;
         type ParentType = gtk::Widget;
 
         fn class_init(class: &mut Self::Class) {
@@ -105,7 +108,7 @@ mod imp {
         fn snapshot(&self, snapshot: &gtk::Snapshot) {
             let content = self.content.borrow();
             let view = rectangle(0, 0, content.view.0, content.view.1);
-            snapshot.push_clip(&view);
+            snapshot.push_rounded_clip(&gsk::RoundedRect::from_rect(view, 6.0));
             if let Some(picture) = &content.picture {
                 let scale = i64::from(self.obj().scale_factor().max(1));
                 let bounds = rectangle(
@@ -126,10 +129,25 @@ mod imp {
                 frame(snapshot, rect, 2.0);
             }
             snapshot.pop();
+            if self.obj().has_visible_focus() {
+                self.paint_focus(snapshot, view);
+            }
         }
     }
 
     impl MapCanvas {
+        /// A ring around the cells: the widget itself can be larger than they are.
+        fn paint_focus(&self, snapshot: &gtk::Snapshot, view: graphene::Rect) {
+            #[allow(
+                deprecated,
+                reason = "GTK 4.10 deprecates style contexts; the floor is 4.8"
+            )]
+            let accent = self.obj().style_context().lookup_color("accent_color");
+            let ring = gsk::RoundedRect::from_rect(view.inset_r(-4.0, -4.0), 10.0);
+            let colour = accent.unwrap_or(gdk::RGBA::BLUE).with_alpha(0.6);
+            snapshot.append_border(&ring, &[2.0; 4], &[colour; 4]);
+        }
+
         fn paint_name(&self, snapshot: &gtk::Snapshot, name: &str, top: i64, width: i64) {
             let widget = self.obj();
             let layout = widget.create_pango_layout(Some(name));
@@ -137,7 +155,10 @@ mod imp {
             layout.set_width(width.saturating_mul(gtk::pango::SCALE));
             layout.set_ellipsize(gtk::pango::EllipsizeMode::End);
             snapshot.save();
-            snapshot.translate(&graphene::Point::new(0.0, pixels(top) + 4.0));
+            snapshot.translate(&graphene::Point::new(
+                0.0,
+                pixels(top + i64::from(Canvas::NAME_GAP)),
+            ));
             #[allow(deprecated, reason = "GTK 4.10 has Widget::color; the floor is 4.8")]
             let colour = widget.style_context().color();
             snapshot.append_layout(&layout, &colour);

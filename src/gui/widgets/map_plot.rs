@@ -74,28 +74,36 @@ pub(crate) fn draw<B: DrawingBackend>(
         reason = "a font's height"
     )]
     let letter = look.font_size.max(1.0) as u32;
-    let axis = OffsetAxis {
-        size: series.size,
-        most_ticks: u64::from(width / (letter * 9)).clamp(1, 12),
+    let offsets = BytesAxis {
+        most: series.size.max(1),
+        ticks: ticks(series.size, u64::from(width / (letter * 9)).clamp(1, 12)),
         mirrored: look.mirrored,
     };
+    let peak = series.peak();
+    let height = BytesAxis {
+        most: peak.max(1),
+        ticks: if peak == 0 {
+            Vec::new()
+        } else {
+            ticks(peak, 2)
+        },
+        mirrored: false,
+    };
     let mut chart = ChartBuilder::on(root)
-        .margin_left(letter * 2)
-        .margin_right(letter * 2)
-        .margin_top(letter / 2)
+        .margin_left(letter)
+        .margin_right(letter * 3)
+        .margin_top(letter)
         .x_label_area_size(letter * 2)
-        .build_cartesian_2d(axis, 0.0..1.0_f64)?;
+        .y_label_area_size(letter * 5)
+        .build_cartesian_2d(offsets, height)?;
     chart
         .configure_mesh()
         .disable_mesh()
-        .disable_y_axis()
         .axis_style(colour(look.text).mix(0.4).stroke_width(look.line))
         .x_labels(16)
-        .set_tick_mark_size(
-            LabelAreaPosition::Bottom,
-            i32::try_from(letter / 3).unwrap_or(4),
-        )
-        .x_label_style(
+        .y_labels(4)
+        .set_all_tick_mark_size(letter / 3)
+        .label_style(
             ("sans-serif", look.font_size)
                 .into_font()
                 .color(&colour(look.text)),
@@ -119,24 +127,24 @@ fn colour(rgb: Rgb) -> RGBColor {
     RGBColor(rgb.0, rgb.1, rgb.2)
 }
 
-/// Guest offsets along the axis, with marks at round binary numbers.
-struct OffsetAxis {
-    size: u64,
-    most_ticks: u64,
+/// Bytes along an axis, from 0, with marks at round binary numbers.
+struct BytesAxis {
+    most: u64,
+    ticks: Vec<u64>,
     mirrored: bool,
 }
 
-impl OffsetAxis {
+impl BytesAxis {
     #[allow(
         clippy::cast_precision_loss,
         reason = "a plot is not finer than 53 bits"
     )]
     fn end(&self) -> f64 {
-        self.size.max(1) as f64
+        self.most as f64
     }
 }
 
-impl Ranged for OffsetAxis {
+impl Ranged for BytesAxis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
@@ -154,8 +162,7 @@ impl Ranged for OffsetAxis {
         reason = "a plot is not finer than 53 bits"
     )]
     fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        let ticks = ticks(self.size, self.most_ticks);
-        ticks.into_iter().map(|tick| tick as f64).collect()
+        self.ticks.iter().map(|tick| *tick as f64).collect()
     }
 
     fn range(&self) -> std::ops::Range<f64> {
@@ -163,7 +170,7 @@ impl Ranged for OffsetAxis {
     }
 }
 
-impl ValueFormatter<f64> for OffsetAxis {
+impl ValueFormatter<f64> for BytesAxis {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use platter::plot::raster::Rgb;
 use relm4::gtk::{self, gdk, glib, graphene, prelude::*, subclass::prelude::*};
 
 glib::wrapper! {
@@ -14,10 +15,9 @@ glib::wrapper! {
 
 impl MapStrip {
     /// An empty strip. `resized` is told the width whenever it changes.
-    pub(crate) fn new(height: i32, resized: impl Fn(i32) + 'static) -> Self {
+    pub(crate) fn new(resized: impl Fn(i32) + 'static) -> Self {
         let strip: Self = glib::Object::builder()
             .property("hexpand", true)
-            .property("height-request", height)
             .property("overflow", gtk::Overflow::Hidden)
             .build();
         strip.imp().resized.replace(Some(Box::new(resized)));
@@ -27,6 +27,14 @@ impl MapStrip {
     /// Shows another disk, in device pixels.
     pub(crate) fn set_picture(&self, picture: Option<gdk::Texture>) {
         self.imp().picture.replace(picture);
+        self.queue_draw();
+    }
+
+    /// What is not framed fades into this colour.
+    pub(crate) fn set_paper(&self, paper: Rgb) {
+        let part = |value: u8| f32::from(value) / 255.0;
+        let fade = gdk::RGBA::new(part(paper.0), part(paper.1), part(paper.2), 0.6);
+        self.imp().fade.set(Some(fade));
         self.queue_draw();
     }
 
@@ -51,6 +59,7 @@ mod imp {
     pub(crate) struct MapStrip {
         pub(super) picture: RefCell<Option<gdk::Texture>>,
         pub(super) frames: RefCell<Vec<Range<f64>>>,
+        pub(super) fade: Cell<Option<gdk::RGBA>>,
         pub(super) resized: RefCell<Option<Resized>>,
         last_width: Cell<i32>,
     }
@@ -93,7 +102,7 @@ mod imp {
             if let Some(picture) = self.picture.borrow().as_ref() {
                 snapshot.append_texture(picture, &graphene::Rect::new(0.0, 0.0, width, height));
             }
-            let shade = gdk::RGBA::new(0.5, 0.5, 0.5, 0.55);
+            let fade = self.fade.get().unwrap_or(gdk::RGBA::TRANSPARENT);
             let mut shown_to = 0.0;
             let frames = self.frames.borrow();
             for part in frames.iter() {
@@ -102,7 +111,7 @@ mod imp {
                 let left = left.min(right - 4.0);
                 if left > shown_to {
                     let rest = graphene::Rect::new(shown_to, 0.0, left - shown_to, height);
-                    snapshot.append_color(&shade, &rest);
+                    snapshot.append_color(&fade, &rest);
                 }
                 shown_to = right;
                 let bounds = graphene::Rect::new(left, 0.0, right - left, height);
@@ -112,7 +121,7 @@ mod imp {
             }
             if !frames.is_empty() && shown_to < width {
                 let rest = graphene::Rect::new(shown_to, 0.0, width - shown_to, height);
-                snapshot.append_color(&shade, &rest);
+                snapshot.append_color(&fade, &rest);
             }
         }
     }
