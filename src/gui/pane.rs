@@ -49,6 +49,8 @@ pub(crate) enum PaneInput {
 pub(crate) enum PaneOutput {
     /// Open this image in this window, or select it if it is open.
     OpenPath(PathBuf),
+    /// Ask the user where the file is that the selected image's chain knows by this path.
+    Locate(PathBuf),
     /// Put text on the clipboard, and say so.
     Copy(String),
     /// Say in passing that something the user asked for was done.

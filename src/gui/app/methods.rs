@@ -178,6 +178,7 @@ impl App {
     ) {
         match output {
             PaneOutput::OpenPath(path) => self.open_paths(&[path], widgets, sender),
+            PaneOutput::Locate(path) => self.banner.emit(BannerInput::LocateRequested(path)),
             PaneOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
             PaneOutput::Toast(text) => widgets.toasts.add_toast(adw::Toast::new(&text)),
             PaneOutput::Error(report) => dialogs::present_error(&report, root, sender),

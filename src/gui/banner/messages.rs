@@ -14,6 +14,8 @@ pub(crate) enum BannerInput {
     Show(Rc<Document>),
     /// Its button was clicked.
     ActionClicked,
+    /// The user asks, elsewhere, to say where a missing file is.
+    LocateRequested(PathBuf),
     /// The user allowed the file to be opened.
     Allowed(PathBuf),
     /// The user says where a missing file is.

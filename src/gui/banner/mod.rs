@@ -87,6 +87,9 @@ impl Component for Banner {
         match message {
             BannerInput::Show(document) => self.show(document),
             BannerInput::ActionClicked => self.act(root, &sender),
+            BannerInput::LocateRequested(path) => {
+                self.file_dialog = Some(dialogs::ask_where(path, root, &sender));
+            }
             BannerInput::Allowed(path) => {
                 self.reopen(|policy| policy.granted.push(path), &sender);
             }

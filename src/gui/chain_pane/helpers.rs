@@ -130,6 +130,10 @@ fn facts(node: &Node) -> String {
         };
         facts.push(fill(&template, &[("size", &format::size(allocated))]));
     }
+    if node.missing && node.link.is_some() && node.path.is_some() {
+        // Translators: on the node of a missing file; a click asks where it is.
+        facts.push(gettext("Locate…"));
+    }
     if node.snapshots > 0 {
         let snapshots = u64::try_from(node.snapshots).unwrap_or(u64::MAX);
         facts.push(counted("{n} snapshot", "{n} snapshots", snapshots, &[]));

@@ -27,14 +27,16 @@ impl ChainPane {
 
     pub(super) fn open_node(&self, node: usize, sender: &ComponentSender<Self>) {
         let node = self.graph.as_ref().and_then(|graph| graph.nodes.get(node));
-        let Some(path) = node
-            .filter(|node| !node.missing)
-            .and_then(|node| node.path.clone())
-        else {
+        let Some((node, path)) = node.and_then(|node| Some((node, node.path.clone()?))) else {
             return;
         };
+        let wish = match node.link {
+            Some(_) if node.missing => PaneOutput::Locate(path),
+            None if node.missing => return,
+            _ => PaneOutput::OpenPath(path),
+        };
         // The window may be closing; then nobody wants another image.
-        let _ = sender.output(PaneOutput::OpenPath(path));
+        let _ = sender.output(wish);
     }
 
     pub(super) fn point_at(&mut self, node: usize) {
