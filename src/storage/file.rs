@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{SeekFrom, seek};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::holders::holders;
 use crate::storage::lock::{self, LockMode};
 use crate::storage::{Run, Storage, check_bounds, runs, sys};
 
@@ -57,8 +58,8 @@ impl FileStorage {
     /// Never blocks on a FIFO: what is neither regular file nor block device is refused unopened.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] when another program uses it in a way that excludes `lock`,
-    /// [`ErrorKind::Unsupported`] for anything but regular files and block devices, and as
+    /// [`ErrorKind::Locked`] when another program uses it in a way that excludes `lock`, naming it
+    /// where it is known, [`ErrorKind::Unsupported`] for anything but regular files and block devices, and as
     /// `open(2)`.
     pub fn open(path: &Path, lock: LockMode) -> Result<Self> {
         let at_path = |error: Error| error.with_path(path);
@@ -74,11 +75,14 @@ impl FileStorage {
         let metadata = file.metadata().map_err(cannot_open)?;
         check_type(&metadata).map_err(at_path)?;
 
-        let is_locked = lock::acquire(file.as_fd(), lock).map_err(at_path)?;
+        let id = FileId::from(&metadata);
+        let is_locked = lock::acquire(file.as_fd(), lock)
+            .map_err(|error| name_holders(error, id))
+            .map_err(at_path)?;
         Ok(Self {
             file,
             path: path.to_path_buf(),
-            id: FileId::from(&metadata),
+            id,
             is_device: metadata.file_type().is_block_device(),
             is_locked,
         })
@@ -185,6 +189,21 @@ impl FileStorage {
             .with_path(&self.path)
             .with_offset(offset)
     }
+}
+
+/// A conflict of locks, with the names of those who may have caused it.
+fn name_holders(error: Error, file: FileId) -> Error {
+    if error.kind() != ErrorKind::Locked {
+        return error;
+    }
+    let names: Vec<_> = holders(file).iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Locked,
+        format!("{} ({})", error.message(), names.join("; ")),
+    )
 }
 
 fn check_type(metadata: &Metadata) -> Result<()> {

@@ -105,13 +105,21 @@ fn reports_all_extents(file: &File) -> bool {
     })
 }
 
-/// Extents with no other flags than these are written data.
-const PLAIN: u32 = LAST | ENCODED | ENCRYPTED | MERGED | SHARED;
+/// Extents with no other flags than these are data, written or in the page cache and still without
+/// a place on the disk.
+const PLAIN: u32 = LAST | UNKNOWN | DELALLOC | ENCODED | ENCRYPTED | MERGED | SHARED;
 const LAST: u32 = 0x1;
+/// The place is not known; the kernel says it together with the next.
+const UNKNOWN: u32 = 0x2;
+const DELALLOC: u32 = 0x4;
 const ENCODED: u32 = 0x8;
 const ENCRYPTED: u32 = 0x80;
 const MERGED: u32 = 0x1000;
 const SHARED: u32 = 0x2000;
+
+fn is_plain(flags: u32) -> bool {
+    flags & !PLAIN == 0 && (flags & UNKNOWN == 0 || flags & DELALLOC != 0)
+}
 
 /// Finds runs by `FIEMAP`. The answer is what is left to be found otherwise.
 fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::Result<Range<u64>> {
@@ -129,7 +137,7 @@ fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::R
             let end = extent.logical.saturating_add(extent.length);
             let end = end.clamp(start, range.end);
             joiner.push(position..start, true);
-            if extent.flags & !PLAIN == 0 {
+            if is_plain(extent.flags) {
                 joiner.push(start..end, false);
             } else {
                 seek_runs(file, start..end, usize::MAX, joiner)?;
