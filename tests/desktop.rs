@@ -138,6 +138,14 @@ fn the_metainfo_is_valid_and_names_this_release() {
         "the metainfo has no release {}",
         env!("CARGO_PKG_VERSION")
     );
+    for screenshot in text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("<image>"))
+    {
+        let (_, path) = screenshot.split_once("/docs/").unwrap();
+        let path = root().join("docs").join(path.trim_end_matches("</image>"));
+        assert!(path.is_file(), "{} is not there", path.display());
+    }
     let meson = std::fs::read_to_string(root().join("meson.build")).unwrap();
     assert!(meson.contains(&format!("version: '{}'", env!("CARGO_PKG_VERSION"))));
 }
