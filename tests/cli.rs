@@ -4,6 +4,8 @@
 mod common;
 #[path = "cli/images.rs"]
 mod images;
+#[path = "cli/own.rs"]
+mod own;
 #[path = "cli/same.rs"]
 mod same;
 

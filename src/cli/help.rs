@@ -25,6 +25,12 @@ const VERBS: &[Verb] = &[
         text: "help [VERB]\n",
     },
     Verb {
+        name: "chain",
+        run: crate::chain::run,
+        summary: "Show what an image stands on, and its relatives in the folder",
+        text: include_str!("help/chain.txt"),
+    },
+    Verb {
         name: "check",
         run: crate::check::run,
         summary: "Check whether the metadata of an image is consistent",
@@ -35,6 +41,12 @@ const VERBS: &[Verb] = &[
         run: crate::compare::run,
         summary: "Compare the guest disks of two images",
         text: include_str!("help/compare.txt"),
+    },
+    Verb {
+        name: "filesystems",
+        run: crate::filesystems::run,
+        summary: "Show what the volumes of the guest disk contain",
+        text: include_str!("help/filesystems.txt"),
     },
     Verb {
         name: "info",
@@ -53,6 +65,12 @@ const VERBS: &[Verb] = &[
         run: crate::measure::run,
         summary: "Say how big a new image would be",
         text: include_str!("help/measure.txt"),
+    },
+    Verb {
+        name: "partitions",
+        run: crate::partitions::run,
+        summary: "Show the partition table of the guest disk",
+        text: include_str!("help/partitions.txt"),
     },
 ];
 

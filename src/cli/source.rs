@@ -93,6 +93,11 @@ impl Source {
         &self.filename
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How QEMU calls the files of the links.
     pub(crate) fn names(&self, chain: &Chain) -> Vec<String> {
         let mut name = self.filename.clone();
