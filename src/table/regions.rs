@@ -56,6 +56,8 @@ impl Walk {
     /// partition begins with one: that sector is not free.
     fn inside_extended(&mut self, table: &PartitionTable, extended: usize) {
         let range = table.partitions[extended].range.clone();
+        // The table may promise more than the disk has.
+        let end = range.end.min(table.usable.end);
         let descriptor = self.sector_size;
         let mut cursor = range.start;
         for (index, partition) in table.partitions.iter().enumerate() {
@@ -64,17 +66,15 @@ impl Walk {
             {
                 continue;
             }
-            self.free(
-                cursor.saturating_add(descriptor)..partition.range.start,
-                true,
-            );
+            let gap_end = partition.range.start.min(end);
+            self.free(cursor.saturating_add(descriptor)..gap_end, true);
             self.regions.push(Region::Partition(index));
             cursor = cursor.max(partition.range.end);
         }
         if cursor == range.start {
             cursor = cursor.saturating_add(descriptor);
         }
-        self.free(cursor..range.end, true);
+        self.free(cursor..end, true);
     }
 }
 
