@@ -147,6 +147,11 @@ impl Header {
         self.incompatible_features & feature::EXTENDED_L2 != 0
     }
 
+    /// Entries that an L1 table needs for a disk of `size` bytes.
+    pub(super) fn l1_entries_for(&self, size: u64) -> u64 {
+        l1_entries_for(size, self.cluster_bits, self.incompatible_features)
+    }
+
     /// Guest clusters are in another file.
     pub(super) fn has_data_file(&self) -> bool {
         self.incompatible_features & feature::DATA_FILE != 0
@@ -198,12 +203,14 @@ pub(super) fn check_table(
     Ok(())
 }
 
-fn l2_entry_size(incompatible_features: u64) -> u64 {
-    if incompatible_features & feature::EXTENDED_L2 != 0 {
-        16
+fn l1_entries_for(size: u64, cluster_bits: u32, incompatible_features: u64) -> u64 {
+    let l2_entry_bits = if incompatible_features & feature::EXTENDED_L2 != 0 {
+        4
     } else {
-        8
-    }
+        3
+    };
+    // At most 2^39 bytes a table.
+    size.div_ceil(1 << (2 * cluster_bits - l2_entry_bits))
 }
 
 fn as_length(bounded: u64) -> usize {
@@ -423,8 +430,8 @@ impl RawHeader {
             cluster_size,
         )
         .map_err(|error| error.with_field("l1_table_offset").with_offset(40))?;
-        let l2_entries = cluster_size / l2_entry_size(self.incompatible_features);
-        if u64::from(self.l1_size) < self.size.div_ceil(cluster_size * l2_entries) {
+        let needed = l1_entries_for(self.size, self.cluster_bits, self.incompatible_features);
+        if u64::from(self.l1_size) < needed {
             return Err(Error::corrupt(format!(
                 "L1 table is too small: {} entries for {} bytes",
                 self.l1_size, self.size

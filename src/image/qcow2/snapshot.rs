@@ -123,6 +123,13 @@ fn read_entry(stream: &mut Stream<'_>, header: &Header) -> Result<SnapshotEntry>
         Some(format!(
             "too much extra metadata in snapshot table entry: {extra_length} bytes"
         ))
+    } else if let Some(size) = extra
+        .disk_size
+        .filter(|size| header.l1_entries_for(*size) > u64::from(l1_size))
+    {
+        Some(format!(
+            "L1 table is too small: {l1_size} entries for {size} bytes"
+        ))
     } else {
         l1_table.err().map(|error| error.to_string())
     };

@@ -491,13 +491,14 @@ fn damaged_snapshots_leave_the_others_readable() {
     entries.extend(snapshot_entry(L1 + 1, "2", &extra));
     entries.extend(snapshot_entry(L1, "3", &[0; 3000]));
     entries.extend(snapshot_entry(L1, "4", &extra));
+    entries.extend(snapshot_entry(L1, "5", &[0xff; 24]));
     let mut bytes = Bytes::new();
-    bytes.be32(60, 6).be64(64, table).put(table, &entries);
+    bytes.be32(60, 7).be64(64, table).put(table, &entries);
     let image = bytes.open().unwrap();
 
     let snapshots = &image.info().snapshots;
     let damage: Vec<_> = snapshots.iter().map(|s| s.damage.is_some()).collect();
-    assert_eq!(damage, [false, true, true, false, true]);
+    assert_eq!(damage, [false, true, true, false, true, true]);
     assert_eq!(snapshots[0].vm_state_size, 77);
     assert_eq!(snapshots[0].virtual_size, SIZE);
     assert_eq!(snapshots[0].icount, None);
@@ -506,13 +507,16 @@ fn damaged_snapshots_leave_the_others_readable() {
     assert_eq!(snapshots[3].vm_state_size, 5 << 32);
     assert_eq!(snapshots[3].icount, Some(42));
     let damage = snapshots[4].damage.as_deref().unwrap();
-    assert!(damage.contains("snapshots 5 to 6"), "{damage}");
+    assert!(damage.contains("L1 table is too small"), "{damage}");
+    let damage = snapshots[5].damage.as_deref().unwrap();
+    assert!(damage.contains("snapshots 6 to 7"), "{damage}");
 
     let view = |id: &str| image.snapshot_view(&SnapshotSelector::Id(id.into()));
     assert_eq!(view("1").unwrap().virtual_size(), SIZE);
     assert_eq!(view("4").unwrap().virtual_size(), SIZE / 2);
     assert_eq!(view("2").unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(view("3").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(view("5").unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(view("9").unwrap_err().kind(), ErrorKind::NotFound);
 
     // A table that is nowhere.
