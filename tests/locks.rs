@@ -253,10 +253,12 @@ fn a_writer_without_locks_is_noticed() {
     assert_eq!(storage.has_writers(), Some(false));
 }
 
-/// Only root can attach loop devices; as an ordinary user this test has nothing to look at.
+/// Only root can attach loop devices, and not in every container; elsewhere this test has nothing to
+/// look at.
 #[test]
 fn a_loop_device_is_named() {
-    if !rustix::process::geteuid().is_root() {
+    let may_attach = || output(tool("losetup").arg("--find")).status.success();
+    if !rustix::process::geteuid().is_root() || !may_attach() {
         return;
     }
     let folder = scratch();

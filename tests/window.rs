@@ -47,6 +47,7 @@ fn steps_files() -> Vec<PathBuf> {
                 .is_some_and(|extension| extension == "steps")
         })
         .collect();
+    assert!(!files.is_empty(), "{} has no steps files", folder.display());
     files.sort();
     files
 }

@@ -11,7 +11,7 @@
     packages_apt_demo=(qemu-utils fdisk e2fsprogs dosfstools mtools)
     packages_apt_test=(
         gdisk parted ntfs-3g xfsprogs btrfs-progs exfatprogs f2fs-tools lvm2
-        cryptsetup-bin genisoimage squashfs-tools util-linux
+        cryptsetup-bin genisoimage squashfs-tools util-linux mount procps
         xvfb xfwm4 python3-gi at-spi2-core dbus-daemon libxtst6 fonts-cantarell
         desktop-file-utils appstream shared-mime-info librsvg2-bin meson ninja-build
         shellcheck strace
@@ -22,7 +22,7 @@
     packages_dnf_demo=(qemu-img util-linux e2fsprogs dosfstools mtools)
     packages_dnf_test=(
         gdisk parted ntfs-3g ntfsprogs xfsprogs btrfs-progs exfatprogs f2fs-tools
-        lvm2 cryptsetup genisoimage squashfs-tools
+        lvm2 cryptsetup genisoimage squashfs-tools procps-ng
         xorg-x11-server-Xvfb xfwm4 python3-gobject-base at-spi2-core dbus-daemon libXtst
         abattis-cantarell-fonts
         desktop-file-utils appstream shared-mime-info librsvg2-tools meson ninja-build
