@@ -1,5 +1,4 @@
 //! Platter's window: a relm4 application over the engine in the library crate.
-#![allow(dead_code, reason = "words that panes still to land will use")]
 
 mod a11y;
 mod app;

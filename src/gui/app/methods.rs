@@ -316,7 +316,13 @@ impl AppWidgets {
             Some(document) if document.failure.is_some() => "failure",
             Some(_) => "image",
         };
-        self.pages.set_visible_child_name(page);
+        if self.pages.visible_child_name().as_deref() != Some(page) {
+            self.pages.set_visible_child_name(page);
+            // The keyboard goes on where there is something to do.
+            if page != "image" {
+                self.pages.child_focus(gtk::DirectionType::TabForward);
+            }
+        }
         let shows_views = page == "image";
         self.switcher_title.set_view_switcher_enabled(shows_views);
         let title = selected.map_or_else(

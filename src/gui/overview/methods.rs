@@ -88,7 +88,6 @@ impl Overview {
         for pill in &header.pills {
             widgets.pills.append(&pill_label(pill));
         }
-        widgets.pills.set_visible(!header.pills.is_empty());
         self.header = header;
     }
 

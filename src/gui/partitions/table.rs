@@ -98,8 +98,13 @@ fn column(title: &str, cell: impl Fn(&Row) -> gtk::Widget + 'static) -> gtk::Col
         let Some(item) = item.downcast_ref::<gtk::ListItem>() else {
             return;
         };
-        let row = item.item().and_downcast::<glib::BoxedAnyObject>();
-        item.set_child(row.map(|row| cell(&row.borrow::<Row>())).as_ref());
+        let Some(object) = item.item().and_downcast::<glib::BoxedAnyObject>() else {
+            return;
+        };
+        let row = object.borrow::<Row>();
+        let child = cell(&row);
+        item.set_child(Some(&child));
+        name_row(&child, &row);
     });
     factory.connect_unbind(|_, item| {
         if let Some(item) = item.downcast_ref::<gtk::ListItem>() {
@@ -110,6 +115,21 @@ fn column(title: &str, cell: impl Fn(&Row) -> gtk::Widget + 'static) -> gtk::Col
         .title(title)
         .factory(&factory)
         .build()
+}
+
+/// GTK gives rows no name before 4.12. The cell stands in its column's widget, that in the row.
+fn name_row(cell: &gtk::Widget, row: &Row) {
+    let Some(widget) = cell.parent().and_then(|column| column.parent()) else {
+        return;
+    };
+    a11y::name(&widget, &row.partition);
+    let facts = [&row.file_system, &row.label, &format::size(row.size)];
+    let facts: Vec<&str> = facts
+        .into_iter()
+        .map(String::as_str)
+        .filter(|fact| !fact.is_empty())
+        .collect();
+    a11y::describe(&widget, &facts.join(", "));
 }
 
 fn text(content: &str) -> gtk::Label {
