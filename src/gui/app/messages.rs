@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use platter::chain::OpenPolicy;
 
-use crate::pane::{ErrorReport, PaneOutput};
+use crate::pane::PaneOutput;
 use crate::session::{DocumentId, Fact};
 
 /// The user's wishes, wherever they were uttered.
@@ -40,8 +40,6 @@ pub(crate) enum AppInput {
     Pane(PaneOutput),
     /// Put on the clipboard.
     Copy(String),
-    /// Something that was asked for failed.
-    Error(ErrorReport),
     /// The window is about to close.
     Closing,
 }

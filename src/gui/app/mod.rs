@@ -189,7 +189,6 @@ impl Component for App {
             AppInput::AboutRequested => dialogs::present_about(root),
             AppInput::Pane(output) => self.serve_pane(output, widgets, root, &sender),
             AppInput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
-            AppInput::Error(report) => dialogs::present_error(&report, root, &sender),
             AppInput::Closing => self.remember_window(root),
         }
     }
