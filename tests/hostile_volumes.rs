@@ -8,6 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,6 +152,14 @@ fn identifies(volume: &Sparse) {
     let read = volume.read.load(Ordering::Relaxed);
     assert!(read <= volume.size + 8 * MIB, "{read} bytes were read");
     if let Some(found) = found {
+        let mut end = 0;
+        let _whole: bool = fs::free_extents(volume, found.kind, &mut |extent| {
+            assert!(end <= extent.start && extent.start < extent.end);
+            end = extent.end;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(end <= volume.size, "free space behind the end");
         let texts = found.details.iter().map(|(_, value)| value);
         for text in texts
             .chain(&found.notes)

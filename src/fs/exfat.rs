@@ -1,5 +1,8 @@
 //! exFAT, after Microsoft's file system specification.
 
+use std::ops::Range;
+
+use super::free::{Extents, add_zero_bits};
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, utf16le};
@@ -178,11 +181,39 @@ fn used_clusters(
     first: u32,
     length: u64,
 ) -> Result<Option<u64>> {
+    match bitmap_ranges(volume, layout, first, length)? {
+        Some(ranges) => volume.count_ones(&ranges, layout.clusters),
+        None => Ok(None),
+    }
+}
+
+/// Visits the free clusters; see [`super::free_extents`].
+pub(super) fn free_extents(volume: &Volume<'_>, extents: &mut Extents<'_>) -> Result<bool> {
+    let Ok(layout) = Layout::read(volume.head(0)) else {
+        return Ok(false);
+    };
+    let Some((first, length)) = Root::read(volume, &layout)?.bitmap else {
+        return Ok(false);
+    };
+    let Some(ranges) = bitmap_ranges(volume, &layout, first, length)? else {
+        return Ok(false);
+    };
+    extents.set_unit(layout.cluster_size, layout.heap_start);
+    add_zero_bits(volume, &ranges, layout.clusters, extents)
+}
+
+/// Where the allocation bitmap lies; `None` when it is too short or its chain ends early.
+fn bitmap_ranges(
+    volume: &Volume<'_>,
+    layout: &Layout,
+    first: u32,
+    length: u64,
+) -> Result<Option<Vec<Range<u64>>>> {
     let needed = layout.clusters.div_ceil(8);
     if length < needed {
         return Ok(None);
     }
-    let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
+    let mut ranges: Vec<Range<u64>> = Vec::new();
     let mut found = 0;
     let mut cluster = Some(first);
     while found < needed {
@@ -203,5 +234,5 @@ fn used_clusters(
             cluster = layout.next(volume, number)?;
         }
     }
-    volume.count_ones(&ranges, layout.clusters)
+    Ok(Some(ranges))
 }

@@ -11,6 +11,7 @@ mod exfat;
 mod ext;
 mod f2fs;
 mod fat;
+mod free;
 mod hfsplus;
 mod iso9660;
 mod luks;
@@ -21,6 +22,8 @@ mod swap;
 mod volume;
 mod xfs;
 mod zfs;
+
+pub use free::free_extents;
 
 use volume::Volume;
 

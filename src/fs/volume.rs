@@ -74,9 +74,13 @@ impl<'a> Volume<'a> {
         Ok(Some(bytes))
     }
 
-    /// Streams `range` in order, without reading its holes. False, with nothing visited, when it
-    /// is not inside the volume or too much of it is data.
-    pub(super) fn scan(&self, range: Range<u64>, visit: &mut dyn FnMut(Piece<'_>)) -> Result<bool> {
+    /// Streams `range` in order, without reading its holes, until the visitor breaks. False, with
+    /// nothing visited, when it is not inside the volume or too much of it is data.
+    pub(super) fn scan(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Result<bool> {
         if range.start > range.end || range.end > self.size {
             return Ok(false);
         }
@@ -87,20 +91,22 @@ impl<'a> Volume<'a> {
         let mut buffer = Vec::new();
         let mut cursor = range.start;
         for run in data {
-            if run.start > cursor {
-                visit(Piece::Zeroes(run.start - cursor));
+            if run.start > cursor && visit(Piece::Zeroes(run.start - cursor)).is_break() {
+                return Ok(true);
             }
             cursor = run.start;
             while cursor < run.end {
                 let length = PIECE.min(run.end - cursor);
                 buffer.resize(usize::try_from(length).unwrap_or(0), 0);
                 self.storage.read_at(&mut buffer, cursor)?;
-                visit(Piece::Data(&buffer));
+                if visit(Piece::Data(&buffer)).is_break() {
+                    return Ok(true);
+                }
                 cursor += length;
             }
         }
         if cursor < range.end {
-            visit(Piece::Zeroes(range.end - cursor));
+            let _ = visit(Piece::Zeroes(range.end - cursor));
         }
         Ok(true)
     }
@@ -146,9 +152,12 @@ impl<'a> Volume<'a> {
             }
             let length = range.end.saturating_sub(range.start);
             let end = range.start.saturating_add(length.min(left.div_ceil(8)));
-            let scanned = self.scan(range.start..end, &mut |piece| match piece {
-                Piece::Zeroes(bytes) => left = left.saturating_sub(bytes.saturating_mul(8)),
-                Piece::Data(bytes) => count_piece(bytes, &mut left, &mut ones),
+            let scanned = self.scan(range.start..end, &mut |piece| {
+                match piece {
+                    Piece::Zeroes(bytes) => left = left.saturating_sub(bytes.saturating_mul(8)),
+                    Piece::Data(bytes) => count_piece(bytes, &mut left, &mut ones),
+                }
+                ControlFlow::Continue(())
             })?;
             if !scanned {
                 return Ok(None);

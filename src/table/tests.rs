@@ -44,7 +44,7 @@ impl Disk {
         for (index, (first, end)) in partitions.iter().enumerate() {
             let at = 2 * SECTOR + 128 * index;
             disk.put(at, &[0x11; 16])
-                .put(at + 16, &[index as u8 + 1; 16])
+                .put(at + 16, &[u8::try_from(index).unwrap() + 1; 16])
                 .put(at + 32, &first.to_le_bytes())
                 .put(at + 40, &end.to_le_bytes());
         }

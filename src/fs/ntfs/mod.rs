@@ -2,8 +2,11 @@
 
 mod record;
 
+use std::ops::Range;
+
 use record::{Attribute, Record};
 
+use super::free::{Extents, add_zero_bits};
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, utf16le};
@@ -63,20 +66,36 @@ fn read_volume_record(fs: &mut FileSystem, record: &Record) -> Result<()> {
 }
 
 fn used_clusters(volume: &Volume<'_>, layout: &Layout, record: &Record) -> Result<Option<u64>> {
-    let Some(Attribute::Runs(runs)) = record.attribute(DATA) else {
-        return Ok(None);
+    match bitmap_ranges(layout, record) {
+        Some(ranges) => volume.count_ones(&ranges, layout.clusters()),
+        None => Ok(None),
+    }
+}
+
+/// Visits the free clusters; see [`super::free_extents`].
+pub(super) fn free_extents(volume: &Volume<'_>, extents: &mut Extents<'_>) -> Result<bool> {
+    let Ok(layout) = Layout::read(volume.head(0)) else {
+        return Ok(false);
     };
-    let ranges: Option<Vec<_>> = runs
-        .iter()
+    let record = layout.record(volume, BITMAP)?;
+    let Some(ranges) = record.and_then(|record| bitmap_ranges(&layout, &record)) else {
+        return Ok(false);
+    };
+    extents.set_unit(layout.cluster_size, 0);
+    add_zero_bits(volume, &ranges, layout.clusters(), extents)
+}
+
+/// Where the contents of `$Bitmap` lie: a bit a cluster.
+fn bitmap_ranges(layout: &Layout, record: &Record) -> Option<Vec<Range<u64>>> {
+    let Some(Attribute::Runs(runs)) = record.attribute(DATA) else {
+        return None;
+    };
+    runs.iter()
         .map(|run| {
             let start = run.start.checked_mul(layout.cluster_size)?;
             Some(start..run.end.checked_mul(layout.cluster_size)?)
         })
-        .collect();
-    match ranges {
-        Some(ranges) => volume.count_ones(&ranges, layout.clusters()),
-        None => Ok(None),
-    }
+        .collect()
 }
 
 struct Layout {

@@ -1,8 +1,14 @@
 //! FAT12, FAT16 and FAT32, after Microsoft's "FAT: General Overview of On-Disk Format" 1.03 and
 //! the checks of Linux.
 
-use std::collections::HashSet;
+mod entries;
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use entries::{Entries, Visit};
+
+use super::free::Extents;
 use super::volume::{Piece, Volume};
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, printable};
@@ -264,8 +270,18 @@ fn noted_free(volume: &Volume<'_>, layout: &Layout) -> Result<Option<u64>> {
     Ok((free <= layout.clusters).then_some(free))
 }
 
-/// Streams the first FAT and counts its zero entries.
 fn count_free(volume: &Volume<'_>, layout: &Layout) -> Result<Option<u64>> {
+    let mut free = 0;
+    let counted = scan_free(volume, layout, &mut |clusters| {
+        free += clusters.end - clusters.start;
+        ControlFlow::Continue(())
+    })?;
+    Ok(counted.then_some(free))
+}
+
+/// Streams the first FAT and visits runs of free clusters, the first cluster being number 0. False
+/// when the FAT is too short or too long.
+fn scan_free(volume: &Volume<'_>, layout: &Layout, visit: Visit<'_>) -> Result<bool> {
     let bits: u64 = match layout.kind {
         FsKind::Fat32 => 32,
         FsKind::Fat16 => 16,
@@ -273,154 +289,23 @@ fn count_free(volume: &Volume<'_>, layout: &Layout) -> Result<Option<u64>> {
     };
     let length = ((layout.clusters + 2) * bits).div_ceil(8);
     if length > layout.fat_size {
-        return Ok(None);
+        return Ok(false);
     }
     let range = layout.fat_start..layout.fat_start + length;
-    let mut free = FreeEntries::new(bits, layout.clusters);
+    let mut entries = Entries::new(bits, layout.clusters, visit);
     let scanned = volume.scan(range, &mut |piece| match piece {
-        Piece::Data(bytes) => free.feed(bytes),
-        Piece::Zeroes(length) => free.feed_zeroes(length),
+        Piece::Data(bytes) => entries.feed(bytes),
+        Piece::Zeroes(length) => entries.feed_zeroes(length),
     })?;
-    Ok(scanned.then_some(free.count))
+    entries.finish();
+    Ok(scanned)
 }
 
-/// Counts zero entries in a stream of bytes. Works on bytes, not on aligned words: holes and pieces
-/// may end anywhere, and an entry of FAT12 is one and a half bytes.
-struct FreeEntries {
-    /// Half bytes of an entry: 3, 4 or 8.
-    width: u64,
-    /// The next half byte of the FAT.
-    position: u64,
-    /// Half bytes that belong to clusters.
-    range: std::ops::Range<u64>,
-    entry_is_zero: bool,
-    count: u64,
-}
-
-impl FreeEntries {
-    fn new(bits: u64, clusters: u64) -> Self {
-        let width = bits / 4;
-        Self {
-            width,
-            position: 0,
-            range: 2 * width..(clusters + 2) * width,
-            entry_is_zero: true,
-            count: 0,
-        }
-    }
-
-    fn feed(&mut self, mut bytes: &[u8]) {
-        while let Some((byte, rest)) = bytes.split_first() {
-            if self.width != 3 && self.position.is_multiple_of(self.width) {
-                break;
-            }
-            self.byte(*byte);
-            bytes = rest;
-        }
-        self.whole_entries(bytes);
-    }
-
-    /// The fast way, for FAT16 and FAT32; an entry cut off at the end is fed by the byte.
-    fn whole_entries(&mut self, bytes: &[u8]) {
-        let entries = bytes.chunks_exact(if self.width == 8 { 4 } else { 2 });
-        let rest = entries.remainder();
-        for entry in entries {
-            let is_zero = match entry {
-                [a, b] => *a == 0 && *b == 0,
-                [a, b, c, d] => *a == 0 && *b == 0 && *c == 0 && d & 0xf == 0,
-                _ => false,
-            };
-            let counts = self.range.contains(&self.position);
-            self.count += u64::from(is_zero && counts);
-            self.position += self.width;
-        }
-        for byte in rest {
-            self.byte(*byte);
-        }
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.nibble(byte & 0xf);
-        self.nibble(byte >> 4);
-    }
-
-    fn nibble(&mut self, nibble: u8) {
-        // The upper four bits of a FAT32 entry are reserved.
-        let is_reserved = self.width == 8 && self.position % 8 == 7;
-        if nibble != 0 && !is_reserved {
-            self.entry_is_zero = false;
-        }
-        self.position += 1;
-        if self.position.is_multiple_of(self.width) {
-            let counts = self.range.start < self.position && self.position <= self.range.end;
-            if self.entry_is_zero && counts {
-                self.count += 1;
-            }
-            self.entry_is_zero = true;
-        }
-    }
-
-    fn feed_zeroes(&mut self, bytes: u64) {
-        let end = self.position + bytes * 2;
-        while self.position < end && !self.position.is_multiple_of(self.width) {
-            self.nibble(0);
-        }
-        // Whole entries at once, then the beginning of the last one.
-        let first = self
-            .position
-            .max(self.range.start)
-            .next_multiple_of(self.width);
-        let last = end.min(self.range.end) / self.width * self.width;
-        self.count += last.saturating_sub(first) / self.width;
-        self.position = self.position.max(end / self.width * self.width);
-        while self.position < end {
-            self.nibble(0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Entries of `bits` bits, packed as in a FAT.
-    fn pack(entries: &[u32], bits: u32) -> Vec<u8> {
-        let mut nibbles = Vec::new();
-        for entry in entries {
-            for nibble in 0..bits / 4 {
-                nibbles.push((entry >> (nibble * 4) & 0xf) as u8);
-            }
-        }
-        nibbles
-            .chunks(2)
-            .map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 4)
-            .collect()
-    }
-
-    #[test]
-    fn free_entries_are_counted_whatever_the_pieces() {
-        let mut entries = vec![0xf_ffff, 0xf_ffff];
-        entries.extend((0..1000).map(|i: u32| if i.is_multiple_of(3) { 0 } else { i }));
-        let zeroes = entries.iter().filter(|entry| **entry == 0).count() as u64;
-        for bits in [12, 16, 32] {
-            let fat = pack(&entries, bits);
-            for piece in [1, 3, 7, 512, fat.len()] {
-                let mut free = FreeEntries::new(u64::from(bits), 1000);
-                for bytes in fat.chunks(piece) {
-                    if bytes.iter().all(|byte| *byte == 0) {
-                        free.feed_zeroes(bytes.len() as u64);
-                    } else if bits == 12 {
-                        bytes.iter().for_each(|byte| free.byte(*byte));
-                    } else {
-                        free.feed(bytes);
-                    }
-                }
-                assert_eq!(free.count, zeroes, "{bits} bits in pieces of {piece}");
-            }
-            let mut hole = FreeEntries::new(u64::from(bits), 1000);
-            hole.feed(&fat[..1]);
-            hole.feed_zeroes(fat.len() as u64 - 1);
-            assert_eq!(hole.count, 1000, "{bits} bits");
-        }
-    }
+/// Visits the free clusters; see [`super::free_extents`].
+pub(super) fn free_extents(volume: &Volume<'_>, extents: &mut Extents<'_>) -> Result<bool> {
+    let Ok(layout) = Layout::read(volume.head(0)) else {
+        return Ok(false);
+    };
+    extents.set_unit(layout.cluster_size, layout.data_start);
+    scan_free(volume, &layout, &mut |clusters| extents.add(clusters))
 }

@@ -1,6 +1,10 @@
 //! ext2, ext3 and ext4, as the kernel's `Documentation/filesystems/ext4` lays them down.
 
+mod groups;
+
 use uuid::Uuid;
+
+pub(super) use groups::free_extents;
 
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
