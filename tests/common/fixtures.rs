@@ -16,6 +16,7 @@ use super::{root, run, run_tool, tool};
 pub(crate) fn make(name: &str, folder: &Path) {
     match name {
         "demo" => demo(folder),
+        "map" => map(folder),
         "missing-backing" => missing_backing(folder),
         "dirty" => set_incompatible_feature(folder, "dirty", 0),
         "corrupt" => set_incompatible_feature(folder, "corrupt", 1),
@@ -68,6 +69,33 @@ fn create(folder: &Path, file: &str, options: &[&str], size: &str) {
         .args(options)
         .arg(folder.join(file))
         .arg(size));
+}
+
+/// `map.qcow2` over `map-base.qcow2`, 1 GiB: 4 MiB of data at 0, 8 MiB of the base's at 16 MiB,
+/// 2 MiB of zeroes at 64 MiB, 1 MiB compressed at 128 MiB.
+fn map(folder: &Path) {
+    let base = folder.join("map-base.qcow2");
+    let overlay = folder.join("map.qcow2");
+    create(folder, "map-base.qcow2", &["-f", "qcow2"], "1G");
+    create(
+        folder,
+        "map.qcow2",
+        &["-f", "qcow2", "-F", "qcow2", "-b", "map-base.qcow2"],
+        "1G",
+    );
+    run(tool("qemu-io")
+        .args(["-f", "qcow2", "-c", "write -P 1 16M 8M"])
+        .arg(base));
+    let mut writes = tool("qemu-io");
+    writes.args(["-f", "qcow2", "-c", "write -P 2 0 4M"]);
+    writes.args(["-c", "write -z 64M 2M"]);
+    for cluster in 0..16 {
+        writes.args([
+            "-c",
+            &format!("write -c -P 3 {}k 64k", 128 * 1024 + cluster * 64),
+        ]);
+    }
+    run(writes.arg(overlay));
 }
 
 /// `overlay.qcow2` names `gone.qcow2`, which is not there.

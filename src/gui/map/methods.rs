@@ -21,7 +21,6 @@ use super::subject::{Subject, SubjectKey, regions};
 use super::{MapCommand, MapInput, MapPane, MapPaneWidgets};
 use crate::a11y;
 use crate::describe;
-use crate::i18n::gettext;
 use crate::pane::PaneInit;
 use crate::session::Document;
 use crate::widgets::map_canvas::{CanvasContent, MapCanvas};
@@ -65,6 +64,8 @@ impl MapPane {
             hovered: None,
             selected: None,
             described: None,
+            spoken: String::new(),
+            cell_spoken: String::new(),
             to_reveal: None,
             frames: Latest::default(),
             details: Latest::default(),
@@ -182,7 +183,8 @@ impl MapPane {
     pub(super) fn take_details(&mut self, key: SubjectKey, details: &Details) {
         if self.key() == Some(key) && self.described.as_ref() == Some(&details.guest) {
             self.card.show(details);
-            self.describe_canvas(Some(details));
+            self.cell_spoken = details.spoken();
+            self.describe_canvas();
         }
     }
 
@@ -263,7 +265,8 @@ impl MapPane {
         widgets.zoom_in.set_sensitive(false);
         widgets.zoom_out.set_sensitive(false);
         widgets.export.set_sensitive(false);
-        self.describe_canvas(None);
+        self.cell_spoken.clear();
+        self.describe_canvas();
     }
 
     /// Shows what the layout says: called after every change of it.
@@ -302,6 +305,7 @@ impl MapPane {
             }
         });
         self.show_frames();
+        self.describe_canvas();
         let request = FrameRequest {
             subject,
             layout,
@@ -344,8 +348,7 @@ impl MapPane {
     }
 
     /// Says the summary, the scale and the selected cell to screen readers.
-    pub(super) fn describe_canvas(&self, details: Option<&Details>) {
-        a11y::name(&self.canvas, &gettext("Allocation map"));
+    pub(super) fn describe_canvas(&mut self) {
         let mut text = match (&self.subject, &self.layout) {
             (Some(subject), Some(layout)) => {
                 let summary = summary_text(subject.summary.totals());
@@ -353,11 +356,14 @@ impl MapPane {
             }
             _ => String::new(),
         };
-        if let Some(details) = details {
+        if !self.cell_spoken.is_empty() {
             text.push_str(". ");
-            text.push_str(&details.spoken());
+            text.push_str(&self.cell_spoken);
         }
-        a11y::describe(&self.canvas, &text);
+        if text != self.spoken {
+            a11y::describe(&self.canvas, &text);
+            self.spoken = text;
+        }
     }
 
     pub(super) fn key(&self) -> Option<SubjectKey> {
@@ -440,7 +446,6 @@ impl MapPane {
         self.lay_out(widgets, sender);
         self.draw_strip(sender);
         self.draw_plot(sender);
-        self.describe_canvas(None);
     }
 
     fn draw_strip(&self, sender: &ComponentSender<Self>) {

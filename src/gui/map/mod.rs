@@ -69,6 +69,9 @@ pub(crate) struct MapPane {
     selected: Option<Range<u64>>,
     /// What the details card is about.
     described: Option<Range<u64>>,
+    /// What screen readers are told of the canvas, and the part of it about the cell.
+    spoken: String,
+    cell_spoken: String,
     /// Guest bytes to be shown once the map has been read.
     to_reveal: Option<Range<u64>>,
     frames: Latest<FrameRequest>,
@@ -313,6 +316,7 @@ impl MapPaneWidgets {
         a11y::icon_button(&self.zoom_in, &gettext("Zoom in"));
         a11y::icon_button(&self.export, &gettext("Export map, plot or extents"));
         a11y::name(&self.arrangements, &gettext("Arrangement"));
+        a11y::name(&self.canvas, &gettext("Allocation map"));
         a11y::name(&self.strip, &gettext("The whole disk"));
     }
 

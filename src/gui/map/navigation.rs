@@ -24,7 +24,7 @@ impl MapPane {
         };
         let middle = (layout.view().0 / 2, layout.view().1 / 2);
         layout.zoom(steps, at.unwrap_or(middle));
-        self.narrow_selection(steps);
+        self.refine_selection();
         self.show_view(widgets, sender);
         self.describe(sender);
     }
@@ -32,7 +32,7 @@ impl MapPane {
     pub(super) fn fit(&mut self, widgets: &MapPaneWidgets, sender: &ComponentSender<Self>) {
         if let Some(layout) = &mut self.layout {
             layout.fit();
-            self.narrow_selection(-1);
+            self.refine_selection();
             self.show_view(widgets, sender);
             self.describe(sender);
         }
@@ -232,7 +232,8 @@ impl MapPane {
         let (Some(guest), Some(subject)) = (wanted, self.subject.clone()) else {
             self.details.clear();
             self.card.clear();
-            self.describe_canvas(None);
+            self.cell_spoken.clear();
+            self.describe_canvas();
             return;
         };
         let contents = self.contents();
@@ -246,14 +247,12 @@ impl MapPane {
             });
     }
 
-    /// After zooming, the selected cell is the one at the same place.
-    fn narrow_selection(&mut self, steps: i32) {
+    /// After zooming, the selected cell is the one where the selected bytes start.
+    fn refine_selection(&mut self) {
         let (Some(selected), Some(layout)) = (&self.selected, &self.layout) else {
             return;
         };
-        let middle = selected.start + (selected.end - selected.start) / 2;
-        let byte = if steps > 0 { middle } else { selected.start };
-        self.selected = layout.spot_of(byte).map(|spot| spot.guest);
+        self.selected = layout.spot_of(selected.start).map(|spot| spot.guest);
     }
 
     fn selected_place(&self) -> Option<(i64, i64)> {
