@@ -9,7 +9,10 @@ use crate::storage::Storage;
 
 /// Visits the free space of a file system of `kind` on `volume` as byte ranges of the volume, in
 /// ascending order, joined where they touch, until the visitor breaks. What is free here holds no
-/// file and no structure; a guest will not miss it.
+/// file and no structure.
+///
+/// It is the map on disk: after an unclean unmount ([`super::FileSystem::notes`]) a journal may
+/// know better, so before space is given back the file system has to be clean.
 ///
 /// False when the free map of this kind cannot be walked, or makes no sense: what was visited
 /// until then is to be forgotten. Walked are ext2 to ext4, FAT, exFAT and NTFS.
