@@ -246,6 +246,46 @@ fn backing_files_are_named_as_qemu_names_them() {
 }
 
 #[test]
+fn states_are_those_that_qemu_says() {
+    let folder = scratch();
+    let path = folder.path().join("image.qcow2");
+    create(&path, "lazy_refcounts=on", MIB);
+    let clean = fs::read(&path).unwrap();
+    for bits in 0..4 {
+        let mut bytes = clean.clone();
+        bytes[79] = bits;
+        fs::write(&path, bytes).unwrap();
+        compare_facts(open(&path).info(), &info(&path), "dirty, corrupt");
+    }
+    for format in ["aes", "luks"] {
+        let path = folder.path().join(format);
+        run(tool("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .args(["--object", "secret,id=s,data=secret"])
+            .args([
+                "-o",
+                &format!("encrypt.format={format},encrypt.key-secret=s"),
+            ])
+            .args(if format == "luks" {
+                ["-o", "encrypt.iter-time=10"].as_slice()
+            } else {
+                &[]
+            })
+            .arg(&path)
+            .arg("1M"));
+        let theirs = info(&path);
+        assert_eq!(theirs["encrypted"], true);
+        assert_eq!(
+            theirs["format-specific"]["data"]["encrypt"]["format"],
+            format
+        );
+        let image = open(&path);
+        assert_eq!(image.info().encryption.as_deref(), Some(format));
+        compare_facts(image.info(), &theirs, format);
+    }
+}
+
+#[test]
 fn threads_read_what_one_reads() {
     let folder = scratch();
     let raw = folder.path().join("source.raw");

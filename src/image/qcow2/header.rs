@@ -6,6 +6,7 @@ use crate::codec::Fields;
 use crate::error::{Error, Result};
 use crate::image::qcow2::extension::{self, Extension};
 use crate::image::qcow2::feature;
+use crate::image::qcow2::table::read_table;
 use crate::storage::Storage;
 use crate::units::MIB;
 
@@ -456,9 +457,12 @@ impl RawHeader {
             );
         }
         let mut name = vec![0; as_length(length)];
-        storage
-            .read_at(&mut name, self.backing_file_offset)
-            .map_err(|error| error.with_field("backing_file_offset"))?;
+        read_table(
+            storage,
+            &mut name,
+            self.backing_file_offset,
+            "backing file name",
+        )?;
         let name = text(&name);
         Ok((!name.is_empty()).then_some(name))
     }

@@ -95,8 +95,8 @@ pub(super) fn read_entries(storage: &dyn Storage, offset: u64, count: u32) -> Re
         .collect())
 }
 
-/// Fills `buf` from the table `what` at `offset`. Data behind the end of the file reads as zeroes,
-/// a table there is damage: the file has been cut.
+/// Fills `buf` from the structure `what` at `offset`. Guest data behind the end of the file reads
+/// as zeroes, but a structure there is damage: the file has been cut.
 pub(super) fn read_table(
     storage: &dyn Storage,
     buf: &mut [u8],
@@ -114,5 +114,5 @@ pub(super) fn read_table(
 }
 
 fn past_the_end(offset: u64) -> Error {
-    Error::corrupt("table passes the end of the file").with_offset(offset)
+    Error::corrupt("the file ends before this structure does").with_offset(offset)
 }

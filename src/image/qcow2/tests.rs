@@ -243,10 +243,13 @@ fn damaged_tables_are_named() {
             |b| b.be64(L1, L2 | 512),
             "L2 table offset 0x4200 unaligned (L1 index: 0x0)",
         ),
-        (|b| b.be64(L1, 1 << 40), "table passes the end of the file"),
+        (
+            |b| b.be64(L1, 1 << 40),
+            "the file ends before this structure does",
+        ),
         (
             |b| b.be64(L1, 0x00ff_ffff_ffff_f000),
-            "table passes the end of the file",
+            "the file ends before this structure does",
         ),
         (
             |b| b.be64(L2, DATA | 512),
@@ -279,6 +282,17 @@ fn damaged_tables_are_named() {
             assert!(error.field().is_some() && error.offset().is_some());
         }
     }
+}
+
+#[test]
+fn a_backing_file_name_that_was_cut_off_is_damage() {
+    let mut bytes = Bytes::new();
+    bytes.be64(8, 4000).be32(16, 90);
+    bytes.0.truncate(4050);
+    let error = bytes.open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(error.offset(), Some(4000));
+    assert_eq!(error.field(), Some("backing file name"));
 }
 
 #[test]
