@@ -11,7 +11,6 @@ use crate::storage::{Run, Storage};
 #[derive(Debug)]
 pub(super) struct HostHoles {
     storage: Arc<dyn Storage>,
-    max_runs: usize,
     questions: u32,
     table: Table,
 }
@@ -25,36 +24,39 @@ enum Table {
 }
 
 impl HostHoles {
-    /// How many runs of all files together are kept: 32 MiB.
-    pub(super) const MAX_RUNS: usize = 4 << 20;
+    /// A good budget for the runs kept of all files together: 32 MiB.
+    pub(super) const BUDGET: usize = 4 << 20;
 
     /// So many questions are cheaper asked one by one than by a pass over the file.
     const FEW: u32 = 256;
 
-    /// The holes of `storage`, of which at most `max_runs` runs are kept.
-    pub(super) fn new(storage: Arc<dyn Storage>, max_runs: usize) -> Self {
+    /// The holes of `storage`.
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
         Self {
             storage,
-            max_runs,
             questions: 0,
             table: Table::NotYet,
         }
     }
 
     /// Visits the runs of `range` in order until the visitor breaks. What is behind the end of the
-    /// file is a hole.
+    /// file is a hole. Runs that are kept are taken from `budget`.
     ///
     /// # Errors
     /// When the host fails.
     pub(super) fn for_each_run(
         &mut self,
         range: Range<u64>,
+        budget: &mut usize,
         visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
         self.questions = self.questions.saturating_add(1);
         if self.questions > Self::FEW && matches!(self.table, Table::NotYet) {
-            self.table = match Toggles::read(self.storage.as_ref(), self.max_runs)? {
-                Some(toggles) => Table::Kept(toggles),
+            self.table = match Toggles::read(self.storage.as_ref(), *budget)? {
+                Some(toggles) => {
+                    *budget -= toggles.offsets.len();
+                    Table::Kept(toggles)
+                }
                 None => Table::TooBig,
             };
         }
@@ -175,6 +177,7 @@ impl Toggles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{Fault, FaultStorage};
 
     /// Data where the pattern has a letter, 10 bytes each.
     #[derive(Debug)]
@@ -205,10 +208,10 @@ mod tests {
         }
     }
 
-    fn holes(file: &mut HostHoles, range: Range<u64>) -> Vec<bool> {
+    fn holes(file: &mut HostHoles, range: Range<u64>, budget: &mut usize) -> Vec<bool> {
         let mut holes = Vec::new();
         let mut position = range.start;
-        file.for_each_run(range.clone(), &mut |run| {
+        file.for_each_run(range.clone(), budget, &mut |run| {
             assert_eq!(run.range.start, position);
             holes.extend(run.range.clone().map(|_| run.hole));
             position = run.range.end;
@@ -231,26 +234,39 @@ mod tests {
             "....a....",
             ".a.a.a.a.a.a",
         ] {
-            let storage = || Arc::new(Pattern(pattern));
-            let mut asked = HostHoles::new(storage(), 0);
-            let mut kept = HostHoles::new(storage(), 100);
+            let mut asked = HostHoles::new(Arc::new(Pattern(pattern)));
+            let mut kept = HostHoles::new(Arc::new(Pattern(pattern)));
+            let (mut none, mut enough) = (0, 100);
             for _ in 0..=HostHoles::FEW {
-                assert_eq!(holes(&mut asked, 0..7), holes(&mut kept, 0..7));
+                let same = holes(&mut asked, 0..7, &mut none);
+                assert_eq!(same, holes(&mut kept, 0..7, &mut enough));
             }
             assert!(matches!(kept.table, Table::Kept(_)));
-            assert_eq!(
-                matches!(asked.table, Table::TooBig),
-                pattern.contains('a'),
-                "{pattern}"
-            );
+            let has_data = pattern.contains('a');
+            assert_eq!(matches!(asked.table, Table::TooBig), has_data, "{pattern}");
+            assert_eq!(enough < 100, has_data);
             for start in 0..150 {
                 for end in [start, start + 1, start + 15, 200] {
-                    let (asked, kept) =
-                        (holes(&mut asked, start..end), holes(&mut kept, start..end));
+                    let asked = holes(&mut asked, start..end, &mut none);
+                    let kept = holes(&mut kept, start..end, &mut enough);
                     assert_eq!(asked, kept, "{pattern} {start}..{end}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn many_questions_cost_one_pass() {
+        let storage = Arc::new(FaultStorage::new(
+            Arc::new(Pattern("a.aa..a")),
+            Fault::Never,
+        ));
+        let mut file = HostHoles::new(Arc::clone(&storage) as _);
+        let mut budget = HostHoles::BUDGET;
+        for question in 0..10_000 {
+            holes(&mut file, question % 70..70, &mut budget);
+        }
+        assert_eq!(storage.run_queries(), u64::from(HostHoles::FEW) + 1);
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Chain {
             MapDetail::Tables => Vec::new(),
             MapDetail::HostHoles => host_files(&layers)?,
         };
+        let mut budget = HostHoles::BUDGET;
         let mut merger = Merger {
             pending: None,
             stopped: false,
@@ -71,7 +72,7 @@ impl Chain {
                 (Some(file), ExtentState::Data { host }) => {
                     let length = entry.guest.end - entry.guest.start;
                     let range = host.0..host.0.saturating_add(length);
-                    let result = file.for_each_run(range.clone(), &mut |run| {
+                    let result = file.for_each_run(range.clone(), &mut budget, &mut |run| {
                         merger.push(entry.in_run(&run, range.start))
                     });
                     if let Err(error) = result {
@@ -94,9 +95,8 @@ impl Chain {
 /// For each layer the host file whose holes matter, if any: as QEMU, only where clusters were
 /// allocated without being written.
 fn host_files(layers: &[Arc<dyn ImageDriver>]) -> Result<Vec<Option<HostHoles>>> {
-    let share = HostHoles::MAX_RUNS / layers.len().max(1);
     let file = |layer: &Arc<dyn ImageDriver>| {
-        let holes = || HostHoles::new(Arc::clone(layer.data_storage()), share);
+        let holes = || HostHoles::new(Arc::clone(layer.data_storage()));
         Ok(layer.has_preallocated_metadata()?.then(holes))
     };
     layers.iter().map(file).collect()

@@ -71,7 +71,13 @@ impl FileStorage {
             // Should a FIFO take the file's place right now, this returns at once.
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
-            .map_err(cannot_open)?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    Error::new(ErrorKind::Locked, "another program holds a lease on it")
+                        .with_path(path)
+                }
+                _ => cannot_open(error),
+            })?;
         let metadata = file.metadata().map_err(cannot_open)?;
         check_type(&metadata).map_err(at_path)?;
 
