@@ -46,8 +46,9 @@ fn replay(
     };
     let regressions = common::root().join("fuzz/regressions").join(target);
     for entry in fs::read_dir(&regressions).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        guarded(&path.display().to_string(), &fs::read(&path).unwrap());
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        guarded(&name, &fs::read(entry.path()).unwrap());
     }
     for (index, seed) in seeds.iter().enumerate() {
         guarded(&format!("seed {index}"), seed);

@@ -17,6 +17,7 @@ mod tables;
 mod tests;
 
 use std::fmt;
+use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,8 +47,8 @@ const CHUNK: u64 = 1 << 20;
 ///
 /// # Errors
 /// I/O errors; [`crate::ErrorKind::Corrupt`] when the snapshot table cannot be followed, because
-/// everything it refers to would look lost; [`crate::ErrorKind::Unsupported`] for a file of more
-/// than 2^31 - 1 clusters.
+/// everything it refers to would look lost; [`crate::ErrorKind::Io`] for a file of more than
+/// 2^31 - 1 clusters.
 pub(super) fn check(
     header: &Header,
     storage: &dyn Storage,
@@ -65,10 +66,9 @@ fn check_in_windows(
     let subject = Subject::new(header, storage, control)?;
     let clusters = subject.file_size.div_ceil(subject.cluster_size());
     if clusters > MAX_CLUSTERS {
-        return Err(Error::unsupported(format!(
-            "the file is too large to be checked: {clusters} clusters, at most {MAX_CLUSTERS}"
-        ))
-        .into());
+        let message =
+            format!("the file cannot be checked: {clusters} clusters, at most {MAX_CLUSTERS} can");
+        return Err(Error::io(message, io::ErrorKind::FileTooLarge.into()).into());
     }
     let mut tally = Tally::default();
     let structures = Structures::read(&subject, &mut tally)?;
