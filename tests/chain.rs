@@ -87,8 +87,7 @@ fn problem(chain: &Chain) -> (usize, &'static str) {
 fn error_of(chain: &Chain) -> Error {
     chain
         .disk()
-        .err()
-        .expect("a chain with a broken link is no disk")
+        .expect_err("a chain with a broken link is no disk")
 }
 
 #[test]
