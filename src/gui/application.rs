@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use anyhow::Context;
 use platter::APP_ID;
 use relm4::gtk::{gio, glib, prelude::*};
 use relm4::{Component, ComponentController, RelmApp, Sender, adw};
@@ -17,14 +18,11 @@ use crate::metrics;
 const RESOURCE_BASE: &str = "/io/github/platter/Platter";
 
 /// Runs the application to its end.
-pub(crate) fn run() -> glib::ExitCode {
-    let background = match Background::new() {
-        Ok(background) => background,
-        Err(error) => {
-            eprintln!("platter: no thread to work on: {error}");
-            return glib::ExitCode::FAILURE;
-        }
-    };
+///
+/// # Errors
+/// When the host gives us no thread to work on.
+pub(crate) fn run() -> anyhow::Result<glib::ExitCode> {
+    let background = Background::new().context("no thread to work on")?;
     let app = adw::Application::builder()
         .application_id(APP_ID)
         .resource_base_path(RESOURCE_BASE)
@@ -47,7 +45,7 @@ pub(crate) fn run() -> glib::ExitCode {
         window.present(app).emit(AppInput::OpenPaths(paths));
     });
     app.connect_startup(|_| metrics::mark("startup"));
-    app.run()
+    Ok(app.run())
 }
 
 struct MainWindow {

@@ -25,15 +25,21 @@ mod start_page;
 mod sys;
 mod widgets;
 
+use anyhow::Context;
 use relm4::gtk::{gio, glib};
 
 fn main() -> glib::ExitCode {
     metrics::mark("main");
     sys::prefer_software_renderer_without_gpu();
     i18n::bind_text_domain();
-    if let Err(error) = gio::resources_register_include!("platter.gresource") {
-        eprintln!("platter: the built-in resources are damaged: {error}");
-        return glib::ExitCode::FAILURE;
-    }
+    run().unwrap_or_else(|error| {
+        eprintln!("platter: {error:#}");
+        glib::ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<glib::ExitCode> {
+    gio::resources_register_include!("platter.gresource")
+        .context("the built-in resources are damaged")?;
     application::run()
 }

@@ -1,8 +1,10 @@
 //! What is remembered between runs: the recent images and the window's size. In GSettings where
 //! our schema is installed; a program that runs from its build tree keeps a small state file.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use platter::APP_ID;
 use relm4::gtk::{gio, glib, prelude::*};
 
@@ -96,9 +98,9 @@ impl Settings {
         match self {
             Self::Schema(settings) => report(settings.set_strv(RECENT, texts)),
             // A URI has no spaces in it.
-            Self::File(path) => change(path, |file| {
+            Self::File(path) => report(change(path, |file| {
                 file.set_string(GROUP, RECENT, &texts.join(" "));
-            }),
+            })),
         }
     }
 
@@ -136,11 +138,11 @@ impl Settings {
                 report(settings.set_int(HEIGHT, size.height));
                 report(settings.set_boolean(MAXIMIZED, size.maximized));
             }
-            Self::File(path) => change(path, |file| {
+            Self::File(path) => report(change(path, |file| {
                 file.set_integer(GROUP, WIDTH, size.width);
                 file.set_integer(GROUP, HEIGHT, size.height);
                 file.set_boolean(GROUP, MAXIMIZED, size.maximized);
-            }),
+            })),
         }
     }
 }
@@ -168,21 +170,20 @@ fn load(path: &Path) -> glib::KeyFile {
     file
 }
 
-fn change(path: &Path, edit: impl FnOnce(&glib::KeyFile)) {
+fn change(path: &Path, edit: impl FnOnce(&glib::KeyFile)) -> anyhow::Result<()> {
     let file = load(path);
     edit(&file);
-    let saved = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .map_err(|error| error.to_string())
-        .and_then(|()| file.save_to_file(path).map_err(|error| error.to_string()));
-    report(saved);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    file.save_to_file(path)
+        .with_context(|| path.display().to_string())
 }
 
 /// Nothing the user asked for depends on it: a line for whoever looks at the output is enough.
-fn report<E: std::fmt::Display>(result: Result<(), E>) {
+fn report(result: Result<(), impl Into<anyhow::Error>>) {
     if let Err(error) = result {
-        eprintln!("platter: cannot remember: {error}");
+        eprintln!("platter: cannot remember: {:#}", error.into());
     }
 }
 
