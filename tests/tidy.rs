@@ -28,10 +28,11 @@ const LAYERS: [&[&str]; 7] = [
 const SIBLINGS_MEET: [usize; 2] = [0, 3];
 
 /// The files of `src/image` and `src/fs` that are no format's own.
-const SHARED_BY_DRIVERS: [&str; 11] = [
+const SHARED_BY_DRIVERS: [&str; 12] = [
     "check",
     "driver",
     "extent",
+    "extents",
     "info",
     "mod",
     "probe",

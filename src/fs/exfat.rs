@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::free::{Extents, add_zero_bits};
+use super::extents::{Extents, add_zero_bits};
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, utf16le};

@@ -9,9 +9,9 @@ mod bitlocker;
 mod btrfs;
 mod exfat;
 mod ext;
+mod extents;
 mod f2fs;
 mod fat;
-mod free;
 mod hfsplus;
 mod iso9660;
 mod luks;
@@ -23,8 +23,9 @@ mod volume;
 mod xfs;
 mod zfs;
 
-pub use free::free_extents;
+use std::ops::{ControlFlow, Range};
 
+use extents::Extents;
 use volume::Volume;
 
 use crate::error::{ErrorKind, Result};
@@ -336,4 +337,34 @@ pub fn identify(volume: &dyn Storage) -> Result<Option<FileSystem>> {
         file_system.note(format!("also carries the signature of {name}"));
     }
     Ok(Some(file_system))
+}
+
+/// Visits the free space of a file system of `kind` on `volume` as byte ranges of the volume, in
+/// ascending order, joined where they touch, until the visitor breaks. What is free here holds no
+/// file and no structure.
+///
+/// It is the map on disk: after an unclean unmount ([`FileSystem::notes`]) a journal may
+/// know better, so before space is given back the file system has to be clean.
+///
+/// False when the free map of this kind cannot be walked, or makes no sense: what was visited
+/// until then is to be forgotten. Walked are ext2 to ext4, FAT, exFAT and NTFS.
+///
+/// # Errors
+/// Only when reading fails.
+pub fn free_extents(
+    volume: &dyn Storage,
+    kind: FsKind,
+    visit: &mut dyn FnMut(Range<u64>) -> ControlFlow<()>,
+) -> Result<bool> {
+    let volume = Volume::open(volume)?;
+    let mut extents = Extents::new(volume.size(), visit);
+    let whole = match kind {
+        FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => ext::free_extents(&volume, &mut extents)?,
+        FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32 => fat::free_extents(&volume, &mut extents)?,
+        FsKind::ExFat => exfat::free_extents(&volume, &mut extents)?,
+        FsKind::Ntfs => ntfs::free_extents(&volume, &mut extents)?,
+        _ => false,
+    };
+    extents.finish();
+    Ok(whole)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::super::free::{Extents, zero_runs};
+use super::super::extents::{Extents, zero_runs};
 use super::super::volume::Volume;
 use super::{Features, SUPERBLOCK};
 use crate::codec::Fields;

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use entries::{Entries, Visit};
 
-use super::free::Extents;
+use super::extents::Extents;
 use super::volume::{Piece, Volume};
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, printable};

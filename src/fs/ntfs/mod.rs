@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use record::{Attribute, Record};
 
-use super::free::{Extents, add_zero_bits};
+use super::extents::{Extents, add_zero_bits};
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, utf16le};

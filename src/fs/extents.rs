@@ -1,41 +1,9 @@
-//! Where a file system has room: its free map as a stream of byte ranges.
+//! Free space on its way from a format's own map to byte ranges.
 
 use std::ops::{ControlFlow, Range};
 
 use super::volume::{Piece, Volume};
-use super::{FsKind, exfat, ext, fat, ntfs};
 use crate::error::Result;
-use crate::storage::Storage;
-
-/// Visits the free space of a file system of `kind` on `volume` as byte ranges of the volume, in
-/// ascending order, joined where they touch, until the visitor breaks. What is free here holds no
-/// file and no structure.
-///
-/// It is the map on disk: after an unclean unmount ([`super::FileSystem::notes`]) a journal may
-/// know better, so before space is given back the file system has to be clean.
-///
-/// False when the free map of this kind cannot be walked, or makes no sense: what was visited
-/// until then is to be forgotten. Walked are ext2 to ext4, FAT, exFAT and NTFS.
-///
-/// # Errors
-/// Only when reading fails.
-pub fn free_extents(
-    volume: &dyn Storage,
-    kind: FsKind,
-    visit: &mut dyn FnMut(Range<u64>) -> ControlFlow<()>,
-) -> Result<bool> {
-    let volume = Volume::open(volume)?;
-    let mut extents = Extents::new(volume.size(), visit);
-    let whole = match kind {
-        FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => ext::free_extents(&volume, &mut extents)?,
-        FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32 => fat::free_extents(&volume, &mut extents)?,
-        FsKind::ExFat => exfat::free_extents(&volume, &mut extents)?,
-        FsKind::Ntfs => ntfs::free_extents(&volume, &mut extents)?,
-        _ => false,
-    };
-    extents.finish();
-    Ok(whole)
-}
 
 /// Joins runs of units to extents in bytes, within the volume.
 pub(super) struct Extents<'a> {
@@ -47,7 +15,7 @@ pub(super) struct Extents<'a> {
 }
 
 impl<'a> Extents<'a> {
-    fn new(limit: u64, visit: &'a mut dyn FnMut(Range<u64>) -> ControlFlow<()>) -> Self {
+    pub(super) fn new(limit: u64, visit: &'a mut dyn FnMut(Range<u64>) -> ControlFlow<()>) -> Self {
         Self {
             unit: 1,
             base: 0,
@@ -85,7 +53,8 @@ impl<'a> Extents<'a> {
         }
     }
 
-    fn finish(mut self) {
+    /// Visits the extent that is still open.
+    pub(super) fn finish(mut self) {
         if let Some(open) = self.open.take() {
             let _ = (self.visit)(open);
         }
