@@ -111,6 +111,8 @@ impl Panes {
     /// Shows a segment of the strip in the Partitions pane.
     pub(super) fn show_partition(&self, segment: usize) {
         self.present(VIEWS[1]);
+        // Before the news from the stack arrives: there must be something to select in.
+        self.partitions.emit(PaneInput::Visible(true).into());
         self.partitions
             .emit(PartitionsInput::SegmentSelected(segment));
     }

@@ -14,7 +14,7 @@ use crate::a11y;
 use crate::disk_layout;
 use crate::facts::Tone;
 use crate::i18n::gettext;
-use crate::pane::PaneOutput;
+use crate::pane::{PaneInput, PaneOutput};
 use crate::session::Document;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::partition_bar::PartitionBar;
@@ -42,6 +42,8 @@ impl Overview {
                 .collect()
         });
         Self {
+            document: None,
+            visible: false,
             header: Header::default(),
             space: Space::default(),
             bar,
@@ -50,7 +52,19 @@ impl Overview {
         }
     }
 
-    pub(super) fn show(&mut self, document: &Document, widgets: &OverviewWidgets) {
+    pub(super) fn take(&mut self, input: PaneInput, widgets: &OverviewWidgets) {
+        match input {
+            PaneInput::Show(document) => self.document = Some(document),
+            PaneInput::Clear => self.document = None,
+            PaneInput::Visible(visible) => self.visible = visible,
+            PaneInput::Reveal(_) => return,
+        }
+        if let Some(document) = self.document.clone().filter(|_| self.visible) {
+            self.show(&document, widgets);
+        }
+    }
+
+    fn show(&mut self, document: &Document, widgets: &OverviewWidgets) {
         self.show_header(header(document), widgets);
         self.show_space(space(document), widgets);
         let stretches = document.contents.as_deref().map(disk_layout::stretches);

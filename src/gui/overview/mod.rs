@@ -6,6 +6,8 @@ mod messages;
 mod methods;
 mod space;
 
+use std::rc::Rc;
+
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
@@ -13,7 +15,8 @@ use relm4::{adw, gtk};
 pub(crate) use messages::OverviewInput;
 
 use crate::i18n::gettext;
-use crate::pane::{PaneInit, PaneInput, PaneOutput};
+use crate::pane::{PaneInit, PaneOutput};
+use crate::session::Document;
 use crate::widgets::columns;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::partition_bar::PartitionBar;
@@ -28,6 +31,9 @@ const COLUMN_SPACING: i32 = 24;
 
 /// The pane's model.
 pub(crate) struct Overview {
+    /// The selected image: shown when the pane is visible, no earlier.
+    document: Option<Rc<Document>>,
+    visible: bool,
     header: Header,
     space: Space,
     bar: PartitionBar,
@@ -143,10 +149,7 @@ impl Component for Overview {
         _root: &Self::Root,
     ) {
         match message {
-            OverviewInput::Pane(PaneInput::Show(document)) => self.show(&document, widgets),
-            OverviewInput::Pane(
-                PaneInput::Clear | PaneInput::Visible(_) | PaneInput::Reveal(_),
-            ) => {}
+            OverviewInput::Pane(input) => self.take(input, widgets),
             OverviewInput::Fact(action) => sender.output_sender().emit(action.into()),
             OverviewInput::SegmentClicked(segment) => self.show_partition(segment, &sender),
         }

@@ -12,6 +12,7 @@ use super::{Partitions, PartitionsInput, PartitionsWidgets, helpers};
 use crate::describe;
 use crate::disk_layout::{self, StretchKind};
 use crate::i18n::gettext;
+use crate::pane::PaneInput;
 use crate::session::Document;
 use crate::widgets::columns;
 use crate::widgets::fact_list::FactList;
@@ -39,6 +40,8 @@ impl Partitions {
             columns.append(list.root());
         }
         Self {
+            document: None,
+            visible: false,
             contents: None,
             stretches: Vec::new(),
             bar,
@@ -49,12 +52,24 @@ impl Partitions {
         }
     }
 
-    pub(super) fn show(
+    pub(super) fn take(
         &mut self,
-        document: &Document,
+        input: PaneInput,
         widgets: &PartitionsWidgets,
         root: &gtk::Stack,
     ) {
+        match input {
+            PaneInput::Show(document) => self.document = Some(document),
+            PaneInput::Clear => self.document = None,
+            PaneInput::Visible(visible) => self.visible = visible,
+            PaneInput::Reveal(_) => return,
+        }
+        if let Some(document) = self.document.clone().filter(|_| self.visible) {
+            self.show(&document, widgets, root);
+        }
+    }
+
+    fn show(&mut self, document: &Document, widgets: &PartitionsWidgets, root: &gtk::Stack) {
         let Some(contents) = &document.contents else {
             self.contents = None;
             widgets.show_status(document);

@@ -6,6 +6,7 @@ mod messages;
 mod methods;
 mod table;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use platter::inspect::Contents;
@@ -16,13 +17,17 @@ use relm4::{adw, gtk};
 pub(crate) use messages::PartitionsInput;
 
 use crate::disk_layout::Stretch;
-use crate::pane::{PaneInit, PaneInput, PaneOutput};
+use crate::pane::{PaneInit, PaneOutput};
+use crate::session::Document;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::partition_bar::PartitionBar;
 use table::Table;
 
 /// The pane's model.
 pub(crate) struct Partitions {
+    /// The selected image: shown when the pane is visible, no earlier.
+    document: Option<Rc<Document>>,
+    visible: bool,
     /// What is shown; compared by identity.
     contents: Option<Arc<Contents>>,
     stretches: Vec<Stretch>,
@@ -100,12 +105,7 @@ impl Component for Partitions {
         root: &Self::Root,
     ) {
         match message {
-            PartitionsInput::Pane(PaneInput::Show(document)) => {
-                self.show(&document, widgets, root);
-            }
-            PartitionsInput::Pane(
-                PaneInput::Clear | PaneInput::Visible(_) | PaneInput::Reveal(_),
-            ) => {}
+            PartitionsInput::Pane(input) => self.take(input, widgets, root),
             PartitionsInput::SegmentSelected(segment) => self.select_segment(segment),
             PartitionsInput::RowSelected(row) => self.select(row),
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
