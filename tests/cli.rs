@@ -71,9 +71,7 @@ fn grammar_and_complaints_are_the_same() {
 #[test]
 fn info_is_the_same() {
     let stand = Stand::new();
-    let mut images = images::make_plain(stand.folder());
-    images.extend(images::make_qcow2_variants(stand.folder()));
-    images.extend(images::make_overlays(stand.folder()));
+    let images = images::make_all(stand.folder());
     stand.assert_same_for(&images, &["info", "info -U --output=json"]);
 }
 

@@ -119,7 +119,7 @@ impl Source {
         reach: Reach,
     ) -> Result<Chain, Failure> {
         let format = match self.format {
-            None if program.is_drop_in() => self.format_for_qemu()?,
+            None if program.is_drop_in() => self.format_for_qemu(program)?,
             known => known,
         };
         let chain_options = ChainOptions {
@@ -134,23 +134,28 @@ impl Source {
             headers_only: matches!(reach, Reach::Header | Reach::Headers),
         };
         let chain = Chain::open(&self.path, &chain_options)
-            .map_err(|error| self.open_failure(&error, options))?;
-        match self.first_obstacle(&chain, reach) {
+            .map_err(|error| self.open_failure(program, &error, options))?;
+        match self.first_obstacle(program, &chain, reach) {
             None => Ok(chain),
             Some((index, reason)) => Err(self.obstacle_failure(&chain, reach, index, &reason)),
         }
     }
 
     /// What `qemu-img` would take the file for, where that is not what it is.
-    fn format_for_qemu(&self) -> Result<Option<Format>, Failure> {
+    fn format_for_qemu(&self, program: &Program) -> Result<Option<Format>, Failure> {
         let probe = FileStorage::open(&self.path, LockMode::Peek)
             .and_then(|file| image::probe(&file))
-            .map_err(|error| self.could_not_open(&reason(&error, &self.filename, None)))?;
+            .map_err(|error| self.could_not_open(&reason(&error, &self.filename, None, program)))?;
         Ok((probe.format != probe.qemu_format).then_some(probe.qemu_format))
     }
 
     /// The first link that keeps us from doing what `reach` asks for, and why.
-    fn first_obstacle(&self, chain: &Chain, reach: Reach) -> Option<(usize, String)> {
+    fn first_obstacle(
+        &self,
+        program: &Program,
+        chain: &Chain,
+        reach: Reach,
+    ) -> Option<(usize, String)> {
         if reach == Reach::Whatever {
             return None;
         }
@@ -166,8 +171,8 @@ impl Source {
                     _ => link.problem(),
                 };
                 let reason = match (&link.lock_conflict, problem) {
-                    (Some(conflict), _) => lock_reason(conflict, name),
-                    (None, Some(problem)) => problem_reason(link, name, problem),
+                    (Some(conflict), _) => lock_reason(conflict, name, program),
+                    (None, Some(problem)) => problem_reason(link, name, problem, program),
                     (None, None) => return None,
                 };
                 Some((index, reason))
@@ -192,7 +197,7 @@ impl Source {
         }
     }
 
-    fn open_failure(&self, error: &Error, options: &OpenOptions) -> Failure {
+    fn open_failure(&self, program: &Program, error: &Error, options: &OpenOptions) -> Failure {
         let wants_snapshot = options.snapshot.is_some();
         if wants_snapshot && error.kind() == ErrorKind::NotFound && system_cause(error).is_none() {
             let reason = match error.message() {
@@ -204,7 +209,7 @@ impl Source {
             };
             return Failure::new(format!("Failed to load snapshot: {reason}"));
         }
-        self.could_not_open(&reason(error, &self.filename, self.format))
+        self.could_not_open(&reason(error, &self.filename, self.format, program))
     }
 
     fn could_not_open(&self, reason: &str) -> Failure {
@@ -361,9 +366,9 @@ fn could_not_open(shown: &str, reason: &str) -> Failure {
 }
 
 /// Why the file `name` could not be opened, in the words of `qemu-img` where it has some.
-fn reason(error: &Error, name: &str, format: Option<Format>) -> String {
+fn reason(error: &Error, name: &str, format: Option<Format>, program: &Program) -> String {
     if error.kind() == ErrorKind::Locked {
-        return lock_reason(error.message(), name);
+        return lock_reason(error.message(), name, program);
     }
     if error.path().is_some_and(Path::is_dir) {
         return format!("'file' driver requires '{name}' to be a regular file");
@@ -375,16 +380,22 @@ fn reason(error: &Error, name: &str, format: Option<Format>) -> String {
     }
 }
 
-/// `conflict` is the engine's message, maybe with the file before it.
-fn lock_reason(conflict: &str, name: &str) -> String {
+/// `conflict` is the engine's message, maybe with the file before it, and with the programs that
+/// hold the locks behind it, which `qemu-img` does not know.
+fn lock_reason(conflict: &str, name: &str, program: &Program) -> String {
     const CONFLICT: &str = "ailed to get ";
-    let words = conflict
+    let mut words = conflict
         .find(CONFLICT)
         .map_or_else(|| conflict.to_owned(), |at| format!("F{}", &conflict[at..]));
+    if program.is_drop_in()
+        && let Some(holders) = words.find(" (")
+    {
+        words.truncate(holders);
+    }
     format!("{words}\nIs another process using the image [{name}]?")
 }
 
-fn problem_reason(link: &Link, name: &str, problem: &LinkProblem) -> String {
+fn problem_reason(link: &Link, name: &str, problem: &LinkProblem, program: &Program) -> String {
     let data_file = link.info().and_then(|info| info.data_file.as_ref());
     let name = match data_file {
         // Only a data file keeps an open image from being read so.
@@ -398,7 +409,7 @@ fn problem_reason(link: &Link, name: &str, problem: &LinkProblem) -> String {
         }
         LinkProblem::Encrypted(_) => "Parameter 'encrypt.key-secret' is required for cipher".into(),
         LinkProblem::WrongFormat { claimed, .. } => not_in_format(*claimed),
-        LinkProblem::Unreadable(error) => reason(error, &name, None),
+        LinkProblem::Unreadable(error) => reason(error, &name, None, program),
         LinkProblem::Cyclic | LinkProblem::TooDeep => {
             format!("Backing file '{name}' creates an infinite loop.")
         }

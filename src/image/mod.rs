@@ -7,6 +7,7 @@ pub mod check;
 pub mod driver;
 pub mod extent;
 pub mod info;
+pub mod luks;
 pub mod probe;
 mod qcow2;
 mod raw;

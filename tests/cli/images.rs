@@ -165,10 +165,24 @@ fn make_special(folder: &Path) -> Vec<String> {
         "create -q -u -f qcow2 -F qcow2 -b short.qcow2 long.qcow2 5M",
     );
     io(folder, "long.qcow2", &["write -P 3 4500k 64k"]);
+    img(
+        folder,
+        "create -q -u -f qcow2 -F qcow2 -b base.qcow2 --object secret,id=s,data=x -o \
+         encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,\
+         encrypt.cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,\
+         encrypt.ivgen-hash-alg=sha256,encrypt.hash-alg=sha1 cbc.qcow2 1M",
+    );
+    img(
+        folder,
+        "create -q -f qcow2 --object secret,id=s,data=x -o \
+         compat=0.10,encryption=on,encrypt.key-secret=s aes.qcow2 1M",
+    );
     [
         "a-zlib.qcow2",
         "a-zstd.qcow2",
         "luks.qcow2",
+        "cbc.qcow2",
+        "aes.qcow2",
         "short.qcow2",
         "long.qcow2",
     ]
