@@ -13,7 +13,7 @@ use relm4::prelude::*;
 use super::cards::{DetailsCard, LegendCard};
 use super::details::Details;
 use super::export::plot_picture;
-use super::helpers::{band_name, layer_texts, plot_title, scale_text, strip_frames, summary_text};
+use super::helpers::{band_name, layer_texts, plot_title, scale_text, summary_text};
 use super::latest::Latest;
 use super::palette::Theme;
 use super::render::{self, Frame, FrameRequest, texture};
@@ -161,6 +161,7 @@ impl MapPane {
         // A picture of another place at the same scale is shown where it belongs meanwhile.
         if let (true, Some(offset)) = (wanted, offset) {
             self.pictured = Some(frame.request.layout);
+            self.strip.set_frames(frame.strip_frames);
             self.canvas.update(|content| {
                 content.picture = Some(frame.picture);
                 content.offset = offset;
@@ -277,16 +278,6 @@ impl MapPane {
         widgets.scale.set_label(&scale_text(&layout));
         widgets.zoom_in.set_sensitive(layout.can_zoom_in());
         widgets.zoom_out.set_sensitive(!layout.is_fit());
-        let frames = if layout.is_fit() {
-            Vec::new()
-        } else {
-            strip_frames(
-                &layout.visible_ranges(),
-                subject.summary.size(),
-                layout.is_mirrored(),
-            )
-        };
-        self.strip.set_frames(frames);
         let contents = self.contents();
         let names: Vec<_> = layout
             .visible_bands()

@@ -1,5 +1,6 @@
 //! Pictures of the map, made off the main thread.
 
+use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
 use platter::Control;
@@ -9,6 +10,7 @@ use platter::plot::tiles::MapCells;
 use relm4::gtk::prelude::Cast;
 use relm4::gtk::{gdk, glib};
 
+use super::helpers::strip_frames;
 use super::subject::Subject;
 
 /// A picture that is wanted.
@@ -26,6 +28,8 @@ pub(super) struct FrameRequest {
 pub(crate) struct Frame {
     pub(super) request: FrameRequest,
     pub(super) picture: gdk::Texture,
+    /// The parts of the minimap (0 to 1, from the left) that it shows; none when it shows all.
+    pub(super) strip_frames: Vec<Range<f64>>,
 }
 
 /// Draws at once what is known, then again with what had to be read for it. Gives up between tiles
@@ -37,16 +41,10 @@ pub(super) fn render(request: FrameRequest, superseded: &dyn Fn() -> bool, show:
     let first = draw(&request, &cells);
     if missing.is_empty() {
         drop(cells);
-        show(Frame {
-            request,
-            picture: first,
-        });
+        show(Frame::new(request, first));
         return;
     }
-    show(Frame {
-        request: request.clone(),
-        picture: first,
-    });
+    show(Frame::new(request.clone(), first));
     for tile in missing {
         if superseded() {
             return;
@@ -56,7 +54,24 @@ pub(super) fn render(request: FrameRequest, superseded: &dyn Fn() -> bool, show:
     }
     let picture = draw(&request, &cells);
     drop(cells);
-    show(Frame { request, picture });
+    show(Frame::new(request, picture));
+}
+
+impl Frame {
+    fn new(request: FrameRequest, picture: gdk::Texture) -> Self {
+        let layout = &request.layout;
+        let strip_frames = if layout.is_fit() {
+            Vec::new()
+        } else {
+            let size = request.subject.summary.size();
+            strip_frames(&layout.visible_ranges(), size, layout.is_mirrored())
+        };
+        Self {
+            request,
+            picture,
+            strip_frames,
+        }
+    }
 }
 
 /// The whole disk as a strip of `width` by `height` logical pixels.
