@@ -180,7 +180,10 @@ impl App {
             PaneOutput::OpenPath(path) => self.open_paths(&[path], widgets, sender),
             PaneOutput::Locate(path) => self.banner.emit(BannerInput::LocateRequested(path)),
             PaneOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
-            PaneOutput::Toast(text) => widgets.toasts.add_toast(adw::Toast::new(&text)),
+            PaneOutput::Toast(text) => {
+                let title = glib::markup_escape_text(&text);
+                widgets.toasts.add_toast(adw::Toast::new(&title));
+            }
             PaneOutput::Error(report) => dialogs::present_error(&report, root, sender),
             PaneOutput::ShowRange(range) => self.panes.reveal_on_map(range),
             PaneOutput::ShowSegment(index) => self.panes.show_partition(index),

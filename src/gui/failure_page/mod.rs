@@ -5,6 +5,7 @@ mod helpers;
 use std::rc::Rc;
 
 use relm4::adw::prelude::*;
+use relm4::gtk::glib;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
@@ -45,7 +46,8 @@ impl SimpleComponent for FailurePage {
             #[watch]
             set_title: &model.text.title,
             #[watch]
-            set_description: Some(&model.text.sentence),
+            // Markup to GTK; an engine's message can have any file name in it.
+            set_description: Some(&glib::markup_escape_text(&model.text.sentence)),
 
             adw::Clamp {
                 set_maximum_size: 560,
