@@ -17,6 +17,7 @@ use relm4::gtk::prelude::TextureExt;
 
 use super::helpers::class_name;
 use super::render::{lock, texture};
+use super::sheet::{Sheet, picture_of};
 use super::subject::Subject;
 use crate::format;
 use crate::i18n::gettext;
@@ -120,29 +121,45 @@ impl Export {
             }
             ExportKind::MapSvg => Ok(fs::write(path, self.map_svg()).map_err(failed)?),
             ExportKind::PlotSvg => Ok(fs::write(path, self.plot_svg()?).map_err(failed)?),
-            ExportKind::MapPng => save_png(self.map_picture(), path),
+            ExportKind::MapPng => save_png(self.map_picture()?, path),
             ExportKind::PlotPng => save_png(self.plot_picture()?, path),
         }
     }
 
     fn map_svg(&self) -> String {
-        let share = self.subject.summary.totals().share;
-        let legend = share.classes().map(|class| {
-            let size = format::size(share.of(class));
-            (class, format!("{} {size}", class_name(class)))
-        });
-        let legend: Vec<(Class, String)> = legend.collect();
+        let legend = self.legend();
         let cells = lock(&self.subject);
         svg::draw(&self.layout, &self.palette, &self.title, &legend, |cell| {
             cells.share(cell)
         })
     }
 
-    fn map_picture(&self) -> raster::Picture {
-        let cells = lock(&self.subject);
-        raster::draw(&self.layout, Self::SCALE, &self.palette, |cell| {
-            cells.share(cell)
-        })
+    fn map_picture(&self) -> Result<raster::Picture, Error> {
+        let map = {
+            let cells = lock(&self.subject);
+            raster::draw(&self.layout, Self::SCALE, &self.palette, |cell| {
+                cells.share(cell)
+            })
+        };
+        let sheet = Sheet {
+            palette: &self.palette,
+            text: self.plot_look.text,
+            title: &self.title,
+            legend: &self.legend(),
+            scale: Self::SCALE,
+        };
+        let composed = sheet.compose(map);
+        composed.map_err(|error| Error::new(ErrorKind::Io, format!("drawing the map: {error}")))
+    }
+
+    /// The classes there are, and how much of each.
+    fn legend(&self) -> Vec<(Class, String)> {
+        let share = self.subject.summary.totals().share;
+        let lines = share.classes().map(|class| {
+            let size = format::size(share.of(class));
+            (class, format!("{} {size}", class_name(class)))
+        });
+        lines.collect()
     }
 
     fn plot_svg(&self) -> Result<String, Error> {
@@ -184,22 +201,7 @@ pub(super) fn plot_picture(
         let context = cairo::Context::new(&surface)?;
         map_plot::paint(&context, size, &subject.series, look)?;
     }
-    let mut picture = raster::Picture::new(size.0 as usize, size.1 as usize, look.palette.paper);
-    let stride = usize::try_from(surface.stride()).unwrap_or(0);
-    let row = picture.width * 4;
-    let data = surface.data().map_err(|_| cairo::Error::SurfaceFinished)?;
-    for (from, to) in data
-        .chunks(stride.max(row))
-        .zip(picture.pixels.chunks_mut(row))
-    {
-        to.copy_from_slice(&from[..row]);
-        // Cairo leaves the fourth byte open where there is no transparency.
-        to.iter_mut()
-            .skip(3)
-            .step_by(4)
-            .for_each(|alpha| *alpha = u8::MAX);
-    }
-    Ok(picture)
+    picture_of(&mut surface, look.palette.paper)
 }
 
 fn save_png(picture: raster::Picture, path: &Path) -> Result<(), Stop> {

@@ -16,6 +16,7 @@ mod navigation;
 mod palette;
 mod render;
 mod saving;
+mod sheet;
 mod subject;
 
 use std::ops::Range;
