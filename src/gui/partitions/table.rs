@@ -1,5 +1,8 @@
 //! The table of partitions.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use relm4::gtk::{self, gio, glib, pango, prelude::*};
 
 use super::helpers::Row;
@@ -13,6 +16,9 @@ pub(super) struct Table {
     root: gtk::ScrolledWindow,
     rows: gio::ListStore,
     selection: gtk::SingleSelection,
+    /// The program changes the selection, not the user. Told of its own changes, the pane would
+    /// answer them, and two of them on the way would chase each other for ever.
+    quiet: Rc<Cell<bool>>,
 }
 
 impl Table {
@@ -24,9 +30,12 @@ impl Table {
             .autoselect(false)
             .can_unselect(true)
             .build();
+        let quiet = Rc::new(Cell::new(false));
+        let is_quiet = Rc::clone(&quiet);
         selection.connect_selected_notify(move |selection| {
             if let Ok(index) = usize::try_from(selection.selected())
                 && selection.selected_item().is_some()
+                && !is_quiet.get()
             {
                 selected(index);
             }
@@ -50,6 +59,7 @@ impl Table {
             root,
             rows,
             selection,
+            quiet,
         }
     }
 
@@ -58,16 +68,19 @@ impl Table {
     }
 
     pub(super) fn show(&self, rows: Vec<Row>) {
-        self.rows.remove_all();
         let rows: Vec<_> = rows.into_iter().map(glib::BoxedAnyObject::new).collect();
-        self.rows.extend_from_slice(&rows);
+        self.quiet.set(true);
+        self.rows.splice(0, self.rows.n_items(), &rows);
+        self.quiet.set(false);
     }
 
     pub(super) fn select(&self, index: Option<usize>) {
         let position = index
             .and_then(|index| u32::try_from(index).ok())
             .unwrap_or(gtk::INVALID_LIST_POSITION);
+        self.quiet.set(true);
         self.selection.set_selected(position);
+        self.quiet.set(false);
     }
 }
 
