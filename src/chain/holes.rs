@@ -2,9 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Run, Storage};
+use crate::units::GIB;
 
 /// The holes of one file. The first questions go to the host; when there are many, all runs of the
 /// file are read in one pass and kept.
@@ -98,27 +100,36 @@ struct Toggles {
 }
 
 impl Toggles {
-    /// `None` when there are more than `max`.
+    /// `None` when there are more than `max`. The parts of a big file are asked for on all cores:
+    /// the host takes most of the time.
     fn read(storage: &dyn Storage, max: usize) -> Result<Option<Self>> {
-        let mut offsets = Vec::new();
-        let mut data_end = None;
-        storage.for_each_run(0..u64::MAX, &mut |run| {
-            if run.hole {
-                return ControlFlow::Continue(());
-            }
-            if data_end == Some(run.range.start) {
-                offsets.pop();
-            } else {
-                offsets.push(run.range.start);
-            }
-            offsets.push(run.range.end);
-            data_end = Some(run.range.end);
-            if offsets.len() > max {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
+        let size = storage.size()?;
+        let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
+        let step = size.div_ceil(cores).max(PART);
+        let parts: Vec<Range<u64>> = (0..size.div_ceil(step).max(1))
+            .map(|part| part * step..(part + 1).saturating_mul(step))
+            .collect();
+        let read = |part: &Range<u64>| read_part(storage, part.clone(), max);
+        let results: Vec<Result<Vec<u64>>> = match parts.as_slice() {
+            [part] => vec![read(part)],
+            parts => thread::scope(|scope| {
+                let threads: Vec<_> = parts
+                    .iter()
+                    .map(|part| scope.spawn(|| read(part)))
+                    .collect();
+                let panicked = |_| Err(Error::new(ErrorKind::Io, "a thread broke off"));
+                let join = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(panicked);
+                threads.into_iter().map(join).collect()
+            }),
+        };
+        let mut offsets: Vec<u64> = Vec::new();
+        for part in results {
+            let part = part?;
+            // Data across a boundary was told in two pieces.
+            let joined = usize::from(!offsets.is_empty() && offsets.last() == part.first());
+            offsets.truncate(offsets.len() - joined);
+            offsets.extend_from_slice(&part[joined..]);
+        }
         Ok((offsets.len() <= max).then(|| Self::new(offsets)))
     }
 
@@ -172,6 +183,31 @@ impl Toggles {
             next += 1;
         }
     }
+}
+
+/// Files are cut into parts of no less than this to be asked for in parallel.
+const PART: u64 = GIB;
+
+/// The toggles of a part of a file; not many more than `max`.
+fn read_part(storage: &dyn Storage, part: Range<u64>, max: usize) -> Result<Vec<u64>> {
+    let mut offsets: Vec<u64> = Vec::new();
+    storage.for_each_run(part, &mut |run| {
+        if run.hole {
+            return ControlFlow::Continue(());
+        }
+        if offsets.last() == Some(&run.range.start) {
+            offsets.pop();
+        } else {
+            offsets.push(run.range.start);
+        }
+        offsets.push(run.range.end);
+        if offsets.len() > max {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(offsets)
 }
 
 #[cfg(test)]
@@ -253,6 +289,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A hole of a gigabyte, data across its end, a hole to the end of the third.
+    #[derive(Debug)]
+    struct Big;
+
+    impl Storage for Big {
+        fn size(&self) -> Result<u64> {
+            Ok(3 * GIB)
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> Result<()> {
+            unreachable!("holes are asked for, not read")
+        }
+
+        fn for_each_run(
+            &self,
+            range: Range<u64>,
+            visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+        ) -> Result<()> {
+            let edges = [0, GIB - 5, 2 * GIB + 7, 3 * GIB];
+            for (edge, hole) in edges.windows(2).zip([true, false, true]) {
+                let range = range.start.max(edge[0])..range.end.min(edge[1]);
+                if !range.is_empty() && visit(Run { range, hole }).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn parts_of_a_big_file_are_joined() {
+        let toggles = Toggles::read(&Big, 100).unwrap().unwrap();
+        assert_eq!(toggles.offsets, [GIB - 5, 2 * GIB + 7]);
     }
 
     #[test]
