@@ -49,7 +49,7 @@ run_tests() {
     local log=$1
     shift
     cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" |
-        grep -vE '^(test .* ok|running [0-9]+ tests?|)$'
+        grep --line-buffered -vE '^(test .* ok|running [0-9]+ tests?|)$'
     return "${PIPESTATUS[0]}"
 }
 
