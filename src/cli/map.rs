@@ -2,9 +2,13 @@
 //! they are written as they come, with the numbers formatted by hand.
 
 use std::ffi::OsString;
-use std::io::{self, StdoutLock, Write};
-use std::ops::ControlFlow;
+use std::io::{self, Stdout, Write};
+use std::mem;
+use std::ops::{ControlFlow, Range};
+use std::panic::resume_unwind;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 
 use platter::chain::{Chain, MapDetail, MapEntry};
 use platter::units::HostOffset;
@@ -30,6 +34,9 @@ const OPTIONS: &[Opt] = &[
 
 /// Bytes gathered before they are written.
 const BUFFER: usize = 256 << 10;
+
+/// Entries handed over at once to the thread that prints.
+const BATCH: usize = 2048;
 
 /// Runs the verb.
 pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
@@ -73,23 +80,18 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is printed even when the map breaks off, is printed.
-fn write_map(
-    chain: &Chain,
-    range: std::ops::Range<u64>,
-    writer: &mut MapWriter,
-) -> Result<(), Failure> {
-    let mut stopped = None;
-    let walked = chain.for_each_map_entry(range, MapDetail::HostHoles, &mut |entry| match writer
-        .entry(&entry)
-    {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(failure) => {
-            stopped = Some(failure);
-            ControlFlow::Break(())
-        }
+/// Walks on this thread and prints on another: each takes half of the time. What was found before
+/// the map breaks off is printed.
+fn write_map(chain: &Chain, range: Range<u64>, writer: &mut MapWriter) -> Result<(), Failure> {
+    let (walked, written) = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(8);
+        let printer = scope.spawn(|| writer.entries(receiver));
+        let walked = send_entries(chain, range, &sender);
+        drop(sender);
+        let written = printer.join();
+        (walked, written.unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let failure = stopped.or_else(|| walked.err().map(Failure::from));
+    let failure = written.err().or_else(|| walked.err().map(Failure::from));
     match failure {
         None => Ok(writer.finish()?),
         Some(failure) => {
@@ -97,6 +99,28 @@ fn write_map(
             Err(failure)
         }
     }
+}
+
+/// Sends the entries of a map in batches.
+fn send_entries(
+    chain: &Chain,
+    range: Range<u64>,
+    sender: &SyncSender<Vec<MapEntry>>,
+) -> platter::Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let walked = chain.for_each_map_entry(range, MapDetail::HostHoles, &mut |entry| {
+        batch.push(entry);
+        if batch.len() < BATCH {
+            return ControlFlow::Continue(());
+        }
+        // A printer that has gone says itself why.
+        match sender.send(mem::replace(&mut batch, Vec::with_capacity(BATCH))) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    let _ = sender.send(batch);
+    walked
 }
 
 /// The files that hold the data of each link.
@@ -116,7 +140,7 @@ fn data_file_names(source: &Source, chain: &Chain) -> Vec<String> {
 }
 
 struct MapWriter {
-    out: StdoutLock<'static>,
+    out: Stdout,
     buffer: Vec<u8>,
     layout: Layout,
 }
@@ -148,10 +172,20 @@ impl MapWriter {
 
     fn new(layout: Layout) -> Self {
         Self {
-            out: io::stdout().lock(),
+            out: io::stdout(),
             buffer: Vec::with_capacity(BUFFER + 4096),
             layout,
         }
+    }
+
+    /// Prints all that comes.
+    fn entries(&mut self, batches: Receiver<Vec<MapEntry>>) -> Result<(), Failure> {
+        for batch in batches {
+            for entry in &batch {
+                self.entry(entry)?;
+            }
+        }
+        Ok(())
     }
 
     fn entry(&mut self, entry: &MapEntry) -> Result<(), Failure> {
