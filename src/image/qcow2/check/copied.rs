@@ -10,9 +10,8 @@ use crate::image::qcow2::check::Pass;
 use crate::image::qcow2::check::entries::EntryKind;
 use crate::image::qcow2::check::findings::{Place, Section, Tally};
 use crate::image::qcow2::check::refcounts::RefcountTable;
-use crate::image::qcow2::check::tables::{
-    COPIED, L1Table, L2Reference, OFFSET_MASK, for_each_l1_entry, for_each_table,
-};
+use crate::image::qcow2::check::tables::{L1Table, L2Reference, for_each_l1_entry, for_each_table};
+use crate::image::qcow2::entry::{COPIED, OFFSET_MASK};
 
 /// Checks the flags of the clusters of the pass's window, after the counts were compared.
 pub(super) fn check(

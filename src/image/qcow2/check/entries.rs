@@ -7,11 +7,9 @@ use byteorder::{BigEndian, ByteOrder};
 use crate::image::check::CheckReport;
 use crate::image::qcow2::check::Pass;
 use crate::image::qcow2::check::findings::Tally;
-use crate::image::qcow2::check::tables::{COPIED, L2Reference, OFFSET_MASK};
+use crate::image::qcow2::check::tables::L2Reference;
+use crate::image::qcow2::entry::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 
-const COMPRESSED: u64 = 1 << 62;
-/// "Reads as zeroes", without subclusters.
-const ZERO: u64 = 1;
 const RESERVED: u64 = 0x3f00_0000_0000_01fe;
 /// The half of a subcluster bitmap that says "allocated".
 const SUBCLUSTERS_ALLOCATED: u64 = 0xffff_ffff;

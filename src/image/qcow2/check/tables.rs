@@ -15,11 +15,8 @@ use crate::control::Stop;
 use crate::image::qcow2::check::entries::L2Walk;
 use crate::image::qcow2::check::findings::{Place, Section, Tally};
 use crate::image::qcow2::check::{Pass, Subject};
+use crate::image::qcow2::entry::{COPIED, OFFSET_MASK};
 
-/// "The refcount is exactly one", in L1 and L2 entries.
-pub(super) const COPIED: u64 = 1 << 63;
-/// The host offset in L1 entries and in L2 entries of clusters stored as they are.
-pub(super) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 const L1_RESERVED: u64 = 0x7f00_0000_0000_01ff;
 /// Bytes of an L1 entry.
 pub(super) const L1_ENTRY: u64 = 8;
