@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 7] = [
 const SIBLINGS_MEET: [usize; 2] = [0, 3];
 
 /// The files of `src/image` and `src/fs` that are no format's own.
-const SHARED_BY_DRIVERS: [&str; 12] = [
+const SHARED_BY_DRIVERS: [&str; 13] = [
     "check",
     "driver",
     "extent",
@@ -37,6 +37,7 @@ const SHARED_BY_DRIVERS: [&str; 12] = [
     "mod",
     "probe",
     "registry",
+    "writer",
     "scan",
     "signature",
     "identify",

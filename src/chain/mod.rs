@@ -23,7 +23,13 @@ pub use policy::{Decision, OpenPolicy};
 
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{FileReference, Format, ImageDriver, ImageInfo, SnapshotSelector};
+use crate::image::{
+    self, FileReference, Format, ImageDriver, ImageInfo, ImageWriter, SnapshotSelector,
+    WritableFiles,
+};
+#[cfg(doc)]
+use crate::storage::LockMode;
+use crate::storage::{FileStorage, Storage, WritableStorage};
 
 /// How a chain is opened.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +44,9 @@ pub struct ChainOptions {
     pub snapshot: Option<SnapshotSelector>,
     /// Do not follow backing files: the chain has one link.
     pub active_only: bool,
+    /// Depths of the links (0 is the active layer) that are to be changed: their files are opened
+    /// for writing with the locks of [`LockMode::Write`]. A conflict on one of them breaks the link.
+    pub writable: Vec<usize>,
     /// Read headers only, as `qemu-img info`: external data files are not opened (so guest data
     /// cannot be read), and other readers need not leave the contents alone.
     pub headers_only: bool,
@@ -61,8 +70,19 @@ pub struct Link {
     /// Why it was opened without locks, in words, when another process's locks were in the way.
     /// A program that must not read such images (as `qemu-img` without `-U`) ends with this.
     pub lock_conflict: Option<String>,
+    /// The file where it was opened for change ([`ChainOptions::writable`]).
+    pub writable: Option<WritableLink>,
     /// The image, or what is wrong.
     pub state: LinkState,
+}
+
+/// The files of a link that may be changed.
+#[derive(Clone, Debug)]
+pub struct WritableLink {
+    /// The image file.
+    pub file: Arc<FileStorage>,
+    /// Its external data file, if it has one that could be opened.
+    pub data_file: Option<Arc<FileStorage>>,
 }
 
 /// Whether a link could be opened.
@@ -178,19 +198,70 @@ impl Chain {
         Disk::new(self.layers()?)
     }
 
+    /// The guest disk below the link at `depth`; `None` for the last link.
+    ///
+    /// # Errors
+    /// As [`Self::disk`], for the links below.
+    pub fn disk_below(&self, depth: usize) -> Result<Option<Disk>> {
+        let below = self.links.get(depth + 1..).unwrap_or_default();
+        if below.is_empty() {
+            return Ok(None);
+        }
+        let layers: Result<Vec<_>> = below.iter().map(Link::layer).collect();
+        Disk::new(layers?).map(Some)
+    }
+
+    /// The image of a link that was opened for change ([`ChainOptions::writable`]), with the disk
+    /// below it. The chain must stay open as long as the writer is used: it holds the locks of the
+    /// links below.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when it was not; as [`image::open_writable`] and
+    /// [`Self::disk_below`].
+    pub fn writer(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
+        let backing = self.disk_below(depth)?;
+        self.writer_on(depth, backing)
+    }
+
+    /// As [`Self::writer`], for changes that never read what lies below, with a chain that need
+    /// not be whole.
+    ///
+    /// # Errors
+    /// As [`Self::writer`].
+    pub fn writer_alone(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
+        self.writer_on(depth, None)
+    }
+
+    fn writer_on(&self, depth: usize, backing: Option<Disk>) -> Result<Box<dyn ImageWriter>> {
+        let link = self.links.get(depth);
+        let opened = link.and_then(|link| Some((link.image()?, link.writable.as_ref()?)));
+        let Some((image, writable)) = opened else {
+            return Err(Error::new(ErrorKind::InvalidInput, "not opened for change"));
+        };
+        let files = WritableFiles {
+            storage: Arc::clone(&writable.file) as Arc<dyn WritableStorage>,
+            data_file: writable.data_file.clone().map(|file| file as _),
+            backing: backing.map(|disk| Arc::new(disk) as Arc<dyn Storage>),
+        };
+        image::open_writable(files, image.format())
+    }
+
     /// The images of all links.
     fn layers(&self) -> Result<Vec<Arc<dyn ImageDriver>>> {
-        let layer = |link: &Link| match &link.state {
-            LinkState::Open(image) => Ok(Arc::clone(image)),
-            LinkState::HeaderOnly(_, problem) | LinkState::Broken(problem) => {
-                Err(link.error(problem))
-            }
-        };
-        self.links.iter().map(layer).collect()
+        self.links.iter().map(Link::layer).collect()
     }
 }
 
 impl Link {
+    fn layer(&self) -> Result<Arc<dyn ImageDriver>> {
+        match &self.state {
+            LinkState::Open(image) => Ok(Arc::clone(image)),
+            LinkState::HeaderOnly(_, problem) | LinkState::Broken(problem) => {
+                Err(self.error(problem))
+            }
+        }
+    }
+
     /// What is wrong with it, as the reason why the disk cannot be read.
     fn error(&self, problem: &LinkProblem) -> Error {
         let kind = match problem {

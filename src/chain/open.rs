@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::chain::name::{self, Target};
 use crate::chain::policy::Decision;
-use crate::chain::{Chain, ChainOptions, Link, LinkProblem, LinkState};
+use crate::chain::{Chain, ChainOptions, Link, LinkProblem, LinkState, WritableLink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{self, FileReference, Format, ImageDriver};
 use crate::storage::{FileId, FileStorage, LockMode, Storage, holders};
@@ -46,7 +46,7 @@ struct Opener<'a> {
 
 impl Opener<'_> {
     fn open_active(&mut self, path: &Path) -> Result<Option<Named>> {
-        let file = OpenFile::open(path, self.options)?;
+        let file = OpenFile::open(path, self.options, 0)?;
         self.seen.push(file.storage.id());
         let format = match self.options.format {
             Some(format) => format,
@@ -92,7 +92,7 @@ impl Opener<'_> {
         let path = self.permit(&path, &named.by, named.is_vouched_for)?;
         link.path = Some(path.clone());
 
-        let file = OpenFile::open(&path, self.options).map_err(problem_of)?;
+        let file = OpenFile::open(&path, self.options, self.links.len()).map_err(problem_of)?;
         self.seen.push(file.storage.id());
         *link = file.link(Some(named.reference.clone()), &path);
 
@@ -158,7 +158,7 @@ impl Opener<'_> {
             Target::Unusable(reason) => return Err(LinkProblem::NotAllowed(reason)),
         };
         let path = self.permit(&path, &by, is_vouched_for)?;
-        let file = OpenFile::open(&path, self.options).map_err(problem_of)?;
+        let file = OpenFile::open(&path, self.options, self.links.len()).map_err(problem_of)?;
         self.seen.push(file.storage.id());
         link.unstable |= file.unstable;
         for holder in file.holders {
@@ -168,6 +168,9 @@ impl Opener<'_> {
         }
         if let (Some(sum), Ok(Some(more))) = (link.allocated_size, file.storage.allocated()) {
             link.allocated_size = sum.checked_add(more);
+        }
+        if let Some(writable) = &mut link.writable {
+            writable.data_file = Some(Arc::clone(&file.storage));
         }
         driver
             .attach_data_file(file.storage)
@@ -196,23 +199,29 @@ struct OpenFile {
     holders: Vec<String>,
     unstable: bool,
     lock_conflict: Option<Error>,
+    is_writable: bool,
 }
 
 impl OpenFile {
-    fn open(path: &Path, options: &ChainOptions) -> Result<Self> {
-        let lock = match (options.force_share, options.headers_only) {
-            (true, _) => LockMode::Peek,
-            (false, true) => LockMode::HeaderOnly,
-            (false, false) => LockMode::Read,
+    /// Opens a file of the link at `depth`.
+    fn open(path: &Path, options: &ChainOptions, depth: usize) -> Result<Self> {
+        let is_writable = options.writable.contains(&depth);
+        let lock = match (is_writable, options.force_share, options.headers_only) {
+            (true, ..) => LockMode::Write,
+            (false, true, _) => LockMode::Peek,
+            (false, false, true) => LockMode::HeaderOnly,
+            (false, false, false) => LockMode::Read,
         };
         let (storage, lock_conflict) = match FileStorage::open(path, lock) {
             Ok(storage) => (storage, None),
-            Err(error) if error.kind() == ErrorKind::Locked => {
+            Err(error) if error.kind() == ErrorKind::Locked && !is_writable => {
                 (FileStorage::open(path, LockMode::Peek)?, Some(error))
             }
             Err(error) => return Err(error),
         };
-        let unstable = lock_conflict.is_some() || storage.has_writers() == Some(true);
+        // Our own description counts as a writer too.
+        let unstable =
+            lock_conflict.is_some() || (!is_writable && storage.has_writers() == Some(true));
         let holders = if unstable {
             let found = holders(storage.id());
             found.iter().map(ToString::to_string).collect()
@@ -224,6 +233,7 @@ impl OpenFile {
             holders,
             unstable,
             lock_conflict,
+            is_writable,
         })
     }
 
@@ -237,6 +247,10 @@ impl OpenFile {
             holders: self.holders.clone(),
             unstable: self.unstable,
             lock_conflict: self.lock_conflict.as_ref().map(Error::to_string),
+            writable: self.is_writable.then(|| WritableLink {
+                file: Arc::clone(&self.storage),
+                data_file: None,
+            }),
             state: LinkState::Broken(LinkProblem::Missing),
         }
     }
@@ -252,6 +266,7 @@ impl Link {
             holders: Vec::new(),
             unstable: false,
             lock_conflict: None,
+            writable: None,
             state: LinkState::Broken(problem),
         }
     }

@@ -132,6 +132,7 @@ impl Source {
             snapshot: options.snapshot.clone(),
             active_only: reach == Reach::Header,
             headers_only: matches!(reach, Reach::Header | Reach::Headers),
+            ..ChainOptions::default()
         };
         let chain = Chain::open(&self.path, &chain_options)
             .map_err(|error| self.open_failure(program, &error, options))?;

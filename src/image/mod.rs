@@ -12,10 +12,12 @@ pub mod probe;
 mod qcow2;
 mod raw;
 mod registry;
+pub mod writer;
 
 pub use check::{CheckReport, Finding};
 pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector};
 pub use extent::{Extent, ExtentState};
 pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 pub use probe::{Probe, probe};
-pub use registry::open;
+pub use registry::{WritableFiles, open, open_writable};
+pub use writer::{Amendment, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};

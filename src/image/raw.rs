@@ -1,7 +1,11 @@
 //! Raw images: the guest disk byte for byte.
 
+mod write;
+
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+
+pub(super) use write::RawWriter;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::driver::{ImageDriver, SnapshotSelector, check_range};

@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::image::driver::ImageDriver;
 use crate::image::info::Format;
 use crate::image::qcow2::Qcow2;
-use crate::image::raw::Raw;
-use crate::storage::Storage;
+use crate::image::raw::{Raw, RawWriter};
+use crate::image::writer::ImageWriter;
+use crate::storage::{Storage, WritableStorage};
 
 /// Opens the image in `storage` as `format` (from [`crate::image::probe()`] or from a record of it).
 /// Reads the header and small tables only, and opens nothing else: an external data file must be
@@ -33,6 +34,38 @@ pub fn open(storage: Arc<dyn Storage>, format: Format) -> Result<Box<dyn ImageDr
         | Format::Vhdx
         | Format::Vmdk => Err(Error::unsupported(format!(
             "{format} images are not readable yet"
+        ))),
+    };
+    opened.map_err(|error| match path {
+        Some(path) => error.with_path(path),
+        None => error,
+    })
+}
+
+/// The files that a writable image lives in.
+#[derive(Debug)]
+pub struct WritableFiles {
+    /// The image file, with the locks of [`crate::storage::LockMode::Write`].
+    pub storage: Arc<dyn WritableStorage>,
+    /// The external data file, where the image has one.
+    pub data_file: Option<Arc<dyn WritableStorage>>,
+    /// The guest disk below the image: what its unallocated clusters read as. `None` reads as
+    /// zeroes. It may be shorter than the image.
+    pub backing: Option<Arc<dyn Storage>>,
+}
+
+/// Opens an image for change. Its autoclear features that are not understood are cleared, and an
+/// image that was not closed well is repaired first, as the format asks for.
+///
+/// # Errors
+/// As [`open`]; [`crate::ErrorKind::Unsupported`] for formats that can only be read, and for an
+/// image that is marked corrupt.
+pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn ImageWriter>> {
+    let path = files.storage.path().map(ToOwned::to_owned);
+    let opened: Result<Box<dyn ImageWriter>> = match format {
+        Format::Raw => RawWriter::open(files.storage).map(|image| Box::new(image) as _),
+        other => Err(Error::unsupported(format!(
+            "{other} images cannot be changed yet"
         ))),
     };
     opened.map_err(|error| match path {

@@ -1,5 +1,7 @@
 //! A regular file or a block device of the host.
 
+mod write;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -8,6 +10,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, seek};
+
+pub use write::is_disk_full;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::holders::holders;
@@ -53,7 +57,9 @@ pub struct FileStorage {
 }
 
 impl FileStorage {
-    /// Opens `path` for reading, after taking the locks of `lock`.
+    /// Opens `path` for reading, and for writing where `lock` is for that, after taking the locks
+    /// of `lock`. A block device is opened for writing only when nothing else holds it (a mount, a
+    /// device mapper).
     ///
     /// Never blocks on a FIFO: what is neither regular file nor block device is refused unopened.
     ///
@@ -65,16 +71,28 @@ impl FileStorage {
         let at_path = |error: Error| error.with_path(path);
         let cannot_open = |error| Error::io("cannot open", error).with_path(path);
 
-        check_type(&std::fs::metadata(path).map_err(cannot_open)?).map_err(at_path)?;
+        let metadata = std::fs::metadata(path).map_err(cannot_open)?;
+        check_type(&metadata).map_err(at_path)?;
+        let exclusive = if lock.writes() && metadata.file_type().is_block_device() {
+            libc::O_EXCL
+        } else {
+            0
+        };
         let file = OpenOptions::new()
             .read(true)
+            .write(lock.writes())
             // Should a FIFO take the file's place right now, this returns at once.
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | exclusive)
             .open(path)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     Error::new(ErrorKind::Locked, "another program holds a lease on it")
                         .with_path(path)
+                }
+                io::ErrorKind::ResourceBusy => {
+                    Error::new(ErrorKind::Locked, "the device is in use (mounted?)")
+                        .with_path(path)
+                        .with_source(error)
                 }
                 _ => cannot_open(error),
             })?;

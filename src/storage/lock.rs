@@ -18,6 +18,7 @@ const DOES_NOT_SHARE: u64 = 200;
 enum Permission {
     ConsistentRead = 0,
     Write = 1,
+    WriteUnchanged = 2,
     Resize = 3,
 }
 
@@ -27,6 +28,7 @@ impl Permission {
         match self {
             Self::ConsistentRead => "consistent read",
             Self::Write => "write",
+            Self::WriteUnchanged => "write unchanged",
             Self::Resize => "resize",
         }
     }
@@ -41,6 +43,12 @@ pub enum LockMode {
     HeaderOnly,
     /// Reads the contents; nobody may write or resize meanwhile. As `qemu-img convert`.
     Read,
+    /// Changes the contents; others may neither write nor rely on what they read. As a VM with its
+    /// disk, `qemu-img resize`, `qemu-img snapshot -c`.
+    Write,
+    /// Leaves the contents inconsistent for a while, or replaces the file: nobody else may use it
+    /// at all.
+    WriteExclusive,
 }
 
 impl LockMode {
@@ -48,14 +56,30 @@ impl LockMode {
         match self {
             Self::Peek | Self::HeaderOnly => &[],
             Self::Read => &[Permission::ConsistentRead],
+            Self::Write | Self::WriteExclusive => &[
+                Permission::ConsistentRead,
+                Permission::Write,
+                Permission::Resize,
+            ],
         }
     }
 
     fn does_not_share(self) -> &'static [Permission] {
         match self {
             Self::Peek => &[],
-            Self::HeaderOnly | Self::Read => &[Permission::Write, Permission::Resize],
+            Self::HeaderOnly | Self::Read | Self::Write => &[Permission::Write, Permission::Resize],
+            Self::WriteExclusive => &[
+                Permission::ConsistentRead,
+                Permission::Write,
+                Permission::WriteUnchanged,
+                Permission::Resize,
+            ],
         }
+    }
+
+    /// Whether the file is opened for writing.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::WriteExclusive)
     }
 }
 

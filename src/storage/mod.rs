@@ -6,6 +6,7 @@ mod file;
 mod holders;
 mod lock;
 mod memory;
+mod new_file;
 mod runs;
 mod sys;
 mod window;
@@ -15,10 +16,11 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 pub use fault::{Fault, FaultStorage};
-pub use file::{FileId, FileStorage};
+pub use file::{FileId, FileStorage, is_disk_full};
 pub use holders::{Holder, holders};
 pub use lock::LockMode;
 pub use memory::MemoryStorage;
+pub use new_file::NewFile;
 pub use window::WindowStorage;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -96,6 +98,52 @@ pub trait Storage: Debug + Send + Sync {
             self.read_at(head, offset)
         }
     }
+}
+
+/// A storage that can be changed. A write that reaches behind the end makes the storage longer;
+/// what lies between the old end and the write reads as zeroes.
+///
+/// Nothing is durable before [`Self::flush`]; until then a crash may keep any part of what was
+/// written since the last one, in any order.
+pub trait WritableStorage: Storage {
+    /// Writes all of `buf` at `offset`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the host fails (a full disk too), naming file, offset and operation.
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()>;
+
+    /// Makes `range` read as zeroes without giving its space back: the host reserves what is not
+    /// there yet, where it can do that faster than by writing.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    fn write_zeroes(&self, range: Range<u64>) -> Result<()>;
+
+    /// Makes `range` read as zeroes and gives its space back as far as the host can. Bytes behind
+    /// the end are left alone; the length stays.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    fn punch_hole(&self, range: Range<u64>) -> Result<()>;
+
+    /// Reserves space for `range` so that writing there cannot run out of it; reads zeroes where
+    /// nothing was. Makes the storage longer where needed.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`]; [`ErrorKind::Unsupported`] where the host cannot reserve.
+    fn allocate(&self, range: Range<u64>) -> Result<()>;
+
+    /// Cuts the storage or lengthens it with zeroes.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`]; [`ErrorKind::Unsupported`] for what has a fixed length.
+    fn set_len(&self, length: u64) -> Result<()>;
+
+    /// Returns once everything written so far is durable, length included.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`]. After a failure nobody knows what is durable.
+    fn flush(&self) -> Result<()>;
 }
 
 /// The check every storage makes before it reads.

@@ -190,6 +190,7 @@ mod tests {
             holders: Vec::new(),
             unstable: false,
             lock_conflict: None,
+            writable: None,
             state: LinkState::Broken(problem),
         }
     }

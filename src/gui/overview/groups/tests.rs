@@ -57,6 +57,7 @@ fn link() -> Link {
         holders: Vec::new(),
         unstable: false,
         lock_conflict: None,
+        writable: None,
         state: platter::chain::LinkState::Broken(LinkProblem::Missing),
     }
 }

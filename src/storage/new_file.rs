@@ -1,0 +1,234 @@
+//! A file that appears whole or not at all: written as `NAME.part`, renamed at the end.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{FileId, FileStorage, LockMode, WritableStorage};
+
+/// A new file on its way. Dropped before [`Self::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    storage: Arc<FileStorage>,
+    target: PathBuf,
+    part: PathBuf,
+    /// The file that is to be replaced, held so that nobody uses it meanwhile.
+    replaced: Option<FileStorage>,
+    finished: bool,
+}
+
+impl NewFile {
+    /// Begins a file that will be called `target`, with the locks of
+    /// [`LockMode::WriteExclusive`]. Where `target` is a symbolic link, the file it leads to is
+    /// meant. What a killed run left under the name of the part is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when there is such a file and `replace` is not set,
+    /// [`ErrorKind::Locked`] when somebody uses it, or is writing the same file just now; and as
+    /// `open(2)`.
+    pub fn create(target: &Path, replace: bool) -> Result<Self> {
+        let target = match std::fs::canonicalize(target) {
+            Ok(existing) => existing,
+            Err(_) => target.to_path_buf(),
+        };
+        let replaced = Self::open_replaced(&target, replace)?;
+        let part = part_of(&target)?;
+        remove_abandoned(&part)?;
+        let mode = replaced.as_ref().and_then(|_| mode_of(&target));
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&part)
+            .and_then(|file| match mode {
+                Some(mode) => file.set_permissions(Permissions::from_mode(mode)),
+                None => Ok(()),
+            });
+        opened.map_err(|error| Error::io("cannot create", error).with_path(&part))?;
+        let storage = FileStorage::open(&part, LockMode::WriteExclusive).inspect_err(|_| {
+            let _ = std::fs::remove_file(&part);
+        })?;
+        Ok(Self {
+            storage: Arc::new(storage),
+            target,
+            part,
+            replaced,
+            finished: false,
+        })
+    }
+
+    fn open_replaced(target: &Path, replace: bool) -> Result<Option<FileStorage>> {
+        match std::fs::metadata(target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("cannot create", error).with_path(target)),
+            Ok(_) if !replace => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "there is a file of this name already",
+            )
+            .with_path(target)),
+            Ok(_) => FileStorage::open(target, LockMode::WriteExclusive).map(Some),
+        }
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<FileStorage> {
+        &self.storage
+    }
+
+    /// What it will be called.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes what was written durable, and then gives the file its name. The locks are held until
+    /// the last owner of [`Self::storage`] is dropped.
+    ///
+    /// # Errors
+    /// As [`WritableStorage::flush`] and `rename(2)`; [`ErrorKind::InvalidInput`] when a file of
+    /// this name appeared meanwhile. Nothing is left behind then.
+    pub fn finish(mut self) -> Result<()> {
+        self.storage.flush()?;
+        self.rename()
+            .map_err(|error| Error::io("cannot rename", error).with_path(&self.part))?;
+        self.finished = true;
+        // The name must be durable as well. A host that cannot do this keeps the file all the same.
+        if let Some(folder) = self.target.parent() {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(())
+    }
+
+    fn rename(&self) -> io::Result<()> {
+        if let Some(replaced) = &self.replaced {
+            // The lock is on the file, not on its name: were the name of another file by now,
+            // somebody may be using that.
+            if FileId::of(&self.target)? != replaced.id() {
+                return Err(io::Error::other("the file was replaced meanwhile"));
+            }
+            return std::fs::rename(&self.part, &self.target);
+        }
+        match renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                // Without the flag a hard link does the same: it never replaces.
+                std::fs::hard_link(&self.part, &self.target)?;
+                std::fs::remove_file(&self.part)
+            }
+            result => result.map_err(io::Error::from),
+        }
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Only our own: should the name be another file's by now, that stays.
+            if FileId::of(&self.part).is_ok_and(|id| id == self.storage.id()) {
+                let _ = std::fs::remove_file(&self.part);
+            }
+        }
+    }
+}
+
+/// `NAME.part` beside `target`.
+fn part_of(target: &Path) -> Result<PathBuf> {
+    let Some(name) = target.file_name() else {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a file name").with_path(target));
+    };
+    let mut part = OsString::from(name);
+    part.push(".part");
+    Ok(target.with_file_name(part))
+}
+
+/// Removes a part that nobody writes any more.
+fn remove_abandoned(part: &Path) -> Result<()> {
+    let metadata = match std::fs::symlink_metadata(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result.map_err(|error| Error::io("cannot create", error).with_path(part))?,
+    };
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorKind::InvalidInput, "is in the way").with_path(part));
+    }
+    let abandoned = FileStorage::open(part, LockMode::WriteExclusive)?;
+    std::fs::remove_file(part)
+        .map_err(|error| Error::io("cannot remove", error).with_path(part))?;
+    drop(abandoned);
+    Ok(())
+}
+
+fn mode_of(target: &Path) -> Option<u32> {
+    std::fs::metadata(target)
+        .ok()
+        .map(|metadata| metadata.mode() & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("disk.raw");
+        let part = folder.path().join("disk.raw.part");
+        let new = NewFile::create(&target, false).unwrap();
+        new.storage().write_at(b"abc", 0).unwrap();
+        assert!(part.exists() && !target.exists());
+        drop(new);
+        assert!(!part.exists() && !target.exists());
+
+        std::fs::write(&part, "left by a killed run").unwrap();
+        let new = NewFile::create(&target, false).unwrap();
+        new.storage().write_at(b"abc", 0).unwrap();
+        new.finish().unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"abc");
+        assert!(!part.exists());
+    }
+
+    #[test]
+    fn replaces_only_on_request_and_keeps_the_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("disk.raw");
+        std::fs::write(&target, "old").unwrap();
+        std::fs::set_permissions(&target, Permissions::from_mode(0o640)).unwrap();
+        let error = NewFile::create(&target, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+
+        let new = NewFile::create(&target, true).unwrap();
+        new.storage().write_at(b"new", 0).unwrap();
+        new.finish().unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+        assert_eq!(mode_of(&target), Some(0o640));
+    }
+
+    #[test]
+    fn never_takes_the_place_of_a_file_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("disk.raw");
+        let first = NewFile::create(&target, false).unwrap();
+        let second = NewFile::create(&target, true).unwrap_err();
+        assert_eq!(second.kind(), ErrorKind::Locked);
+        std::fs::write(&target, "appeared").unwrap();
+        assert!(first.finish().is_err());
+        assert_eq!(std::fs::read(&target).unwrap(), b"appeared");
+
+        let reader = FileStorage::open(&target, LockMode::Read).unwrap();
+        let error = NewFile::create(&target, true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        drop(reader);
+        assert!(NewFile::create(&target, true).is_ok());
+    }
+}
