@@ -23,6 +23,7 @@ mod program;
 mod size;
 mod source;
 mod table;
+mod warning;
 mod words;
 
 use std::process::ExitCode;
