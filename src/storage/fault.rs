@@ -1,16 +1,20 @@
 //! A storage that fails on purpose and counts what is asked of it. For tests: of behaviour when the
 //! host fails, and of how much I/O an operation makes.
 
+mod write;
+
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use write::{Calls, Failure, WriteFaultStorage};
+
 use crate::error::{Error, Result};
 use crate::storage::{Run, Storage};
 
-/// Which reads fail, counted from 0 since the storage was made.
+/// Which calls fail, counted from 0 since the storage was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// None.
@@ -19,6 +23,16 @@ pub enum Fault {
     Once(u64),
     /// This one and all after it.
     From(u64),
+}
+
+impl Fault {
+    fn is_at(self, index: u64) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Once(nth) => index == nth,
+            Self::From(nth) => index >= nth,
+        }
+    }
 }
 
 /// Another storage, with faults and counters.
@@ -81,12 +95,7 @@ impl Storage for FaultStorage {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let index = self.reads.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        let fails = match self.fault {
-            Fault::Never => false,
-            Fault::Once(nth) => index == nth,
-            Fault::From(nth) => index >= nth,
-        };
-        if fails {
+        if self.fault.is_at(index) {
             let cause = io::Error::from_raw_os_error(libc::EIO);
             let error = Error::io(format!("cannot read {} bytes", buf.len()), cause);
             return Err(match self.path() {
