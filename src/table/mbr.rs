@@ -9,7 +9,7 @@ use crate::units::{ByteSize, align_down};
 
 /// Sectors that the 32-bit fields of an MBR can address.
 const ADDRESSABLE_SECTORS: u64 = 1 << 32;
-const PROTECTIVE: u8 = 0xee;
+pub(super) const PROTECTIVE: u8 = 0xee;
 
 /// One of the four entries of an MBR or EBR.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,70 @@ impl Entry {
             role: Role::Primary,
         }
     }
+}
+
+/// An entry to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewEntry {
+    pub(super) active: bool,
+    pub(super) kind: u8,
+    /// First sector, from the start of the disk.
+    pub(super) first: u64,
+    /// The sector that the field counts from: 0 in the MBR.
+    pub(super) base: u64,
+    pub(super) sectors: u64,
+}
+
+/// The first 512 bytes of the disk.
+pub(super) fn boot_sector(disk: &dyn Storage) -> Result<[u8; 512]> {
+    let mut sector = [0; 512];
+    disk.read_padded_at(&mut sector, 0)?;
+    Ok(sector)
+}
+
+/// Ends a boot record in 55 AA, and gives it a disk signature.
+pub(super) fn sign(sector: &mut [u8; 512], signature: Option<u32>) {
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    if let Some(signature) = signature {
+        sector[440..444].copy_from_slice(&signature.to_le_bytes());
+    }
+}
+
+/// Writes entry `slot` (0 to 3) of a boot record; `None` empties it.
+pub(super) fn put_entry(sector: &mut [u8; 512], slot: usize, entry: Option<&NewEntry>) {
+    let at = 446 + slot.min(3) * 16;
+    let bytes = &mut sector[at..at + 16];
+    bytes.fill(0);
+    let Some(entry) = entry else {
+        return;
+    };
+    let field = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    let last = entry.first + entry.sectors.saturating_sub(1);
+    bytes[0] = if entry.active { 0x80 } else { 0 };
+    bytes[1..4].copy_from_slice(&chs(entry.first));
+    bytes[4] = entry.kind;
+    bytes[5..8].copy_from_slice(&chs(last));
+    bytes[8..12].copy_from_slice(&field(entry.first - entry.base));
+    bytes[12..16].copy_from_slice(&field(entry.sectors));
+}
+
+/// The address of a sector as head, sector and cylinder of the usual invented geometry (255 heads,
+/// 63 sectors); the largest one for what lies behind its 8 GiB. Nobody reads it any more.
+fn chs(sector: u64) -> [u8; 3] {
+    const HEADS: u64 = 255;
+    const SECTORS: u64 = 63;
+    let cylinder = sector / (HEADS * SECTORS);
+    if cylinder > 1023 {
+        return [0xfe, 0xff, 0xff];
+    }
+    let byte = |value: u64| u8::try_from(value & 0xff).unwrap_or(0);
+    let head = sector / SECTORS % HEADS;
+    let in_track = sector % SECTORS + 1;
+    [
+        byte(head),
+        byte(in_track | (cylinder >> 8 << 6)),
+        byte(cylinder),
+    ]
 }
 
 /// What all partitions of one MBR share.

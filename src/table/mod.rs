@@ -6,6 +6,8 @@
 
 mod damage;
 mod ebr;
+mod edit;
+mod encode;
 mod gpt;
 mod mbr;
 mod regions;
@@ -15,6 +17,8 @@ mod types;
 
 use std::ops::Range;
 
+pub use edit::{NewPartition, Refusal};
+pub use encode::{TableWrite, encode, write};
 use uuid::Uuid;
 
 use crate::error::Result;

@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::table::damage::Findings;
 use crate::table::{Partition, PartitionType, Role, types};
 
-const LEGACY_BOOT: u64 = 1 << 2;
+/// The attribute that marks what legacy boot code starts.
+pub(in crate::table) const LEGACY_BOOT: u64 = 1 << 2;
 
 /// The partitions of a copy, in the order of the array. Entries that make no sense are reported
 /// and left out.

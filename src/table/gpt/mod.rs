@@ -1,5 +1,6 @@
 //! GUID partition table: two copies, the better one is read, and what is wrong with both is said.
 
+mod encode;
 mod entries;
 mod header;
 
@@ -12,7 +13,8 @@ use crate::error::Result;
 use crate::storage::Storage;
 use crate::units::{ByteSize, KIB};
 
-pub(super) use entries::describe_attributes;
+pub(super) use encode::{array_bytes, encode, wipe};
+pub(super) use entries::{LEGACY_BOOT, describe_attributes};
 
 /// The header does not say how long sectors are; its place does.
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
