@@ -54,17 +54,17 @@ impl Disk {
         let read = self.read();
         assert_eq!(read.damage, [], "{:#?}", read.damage);
         assert_eq!(describe(&read), describe(wanted));
-        let verdict = run_tool("sfdisk", &["--verify", self.path.to_str().unwrap()]);
+        let verdict = run_tool("sfdisk", ["--verify", self.path.to_str().unwrap()]);
         assert!(verdict.contains("No errors detected."), "{verdict}");
         if wanted.kind == TableKind::Gpt {
-            let verdict = run_tool("sgdisk", &["--verify", self.path.to_str().unwrap()]);
+            let verdict = run_tool("sgdisk", ["--verify", self.path.to_str().unwrap()]);
             assert!(verdict.contains("No problems found."), "{verdict}");
         }
     }
 
     /// Number, first sector and number of sectors of each partition as sfdisk sees them.
     fn seen(&self) -> Vec<(u32, u64, u64)> {
-        let json = run_tool("sfdisk", &["--json", self.path.to_str().unwrap()]);
+        let json = run_tool("sfdisk", ["--json", self.path.to_str().unwrap()]);
         let json: Value = serde_json::from_str(&json).unwrap();
         let partitions = json["partitiontable"]["partitions"].as_array();
         partitions
@@ -131,7 +131,7 @@ fn a_gpt_from_nothing() {
     table.set_active(2, true).unwrap();
     disk.write(&table);
     assert_eq!(disk.seen(), [(1, 2048, 202_752), (2, 204_800, 1_843_200)]);
-    let json = run_tool("sfdisk", &["--json", disk.path.to_str().unwrap()]);
+    let json = run_tool("sfdisk", ["--json", disk.path.to_str().unwrap()]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let second = &json["partitiontable"]["partitions"][1];
     assert_eq!(second["name"], "Wurzel – grün 🌳");
