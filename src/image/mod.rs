@@ -19,5 +19,8 @@ pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector};
 pub use extent::{Extent, ExtentState};
 pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 pub use probe::{Probe, probe};
+pub use qcow2::{
+    Before, Compression, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2,
+};
 pub use registry::{WritableFiles, open, open_writable};
 pub use writer::{Amendment, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};

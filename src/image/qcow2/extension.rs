@@ -20,7 +20,8 @@ pub(super) const BITMAPS: u32 = 0x2385_2875;
 /// File name of the external data file.
 pub(super) const DATA_FILE: u32 = 0x4441_5441;
 
-const END: u32 = 0;
+/// Closes the list.
+pub(super) const END: u32 = 0;
 /// Longest name of a backing format that QEMU takes.
 const MAX_BACKING_FORMAT: usize = 15;
 

@@ -25,6 +25,33 @@ const KNOWN_INCOMPATIBLE: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTE
 /// An entry of the feature name table: type, bit, 46 bytes of name.
 const NAME_ENTRY: usize = 48;
 const TYPE_INCOMPATIBLE: u8 = 0;
+const TYPE_COMPATIBLE: u8 = 1;
+const TYPE_AUTOCLEAR: u8 = 2;
+
+/// The features by type and bit, with the names that QEMU gives them in new images.
+const NAMES: [(u8, u64, &str); 8] = [
+    (TYPE_INCOMPATIBLE, DIRTY, "dirty bit"),
+    (TYPE_INCOMPATIBLE, CORRUPT, "corrupt bit"),
+    (TYPE_INCOMPATIBLE, DATA_FILE, "external data file"),
+    (TYPE_INCOMPATIBLE, COMPRESSION, "compression type"),
+    (TYPE_INCOMPATIBLE, EXTENDED_L2, "extended L2 entries"),
+    (TYPE_COMPATIBLE, LAZY_REFCOUNTS, "lazy refcounts"),
+    (TYPE_AUTOCLEAR, BITMAPS, "bitmaps"),
+    (TYPE_AUTOCLEAR, DATA_FILE_RAW, "raw external data"),
+];
+
+/// The feature name table of a new image: what a program says that does not know a feature.
+pub(super) fn name_table() -> Vec<u8> {
+    let mut table = Vec::with_capacity(NAMES.len() * NAME_ENTRY);
+    for (kind, bit, name) in NAMES {
+        let end = table.len() + NAME_ENTRY;
+        // A feature is one bit of 64.
+        table.extend([kind, u8::try_from(bit.trailing_zeros()).unwrap_or(0)]);
+        table.extend_from_slice(name.as_bytes());
+        table.resize(end, 0);
+    }
+    table
+}
 
 /// Refuses incompatible features that are not known, by the names that the image itself gives
 /// them in its feature name table, else by number.

@@ -17,9 +17,9 @@ pub(super) const MAX_REFCOUNT_TABLE_BYTES: u64 = 8 * MIB;
 /// Most internal snapshots.
 pub(super) const MAX_SNAPSHOTS: u32 = 65_536;
 /// Longest backing file name, in bytes.
-const MAX_BACKING_NAME: u64 = 1023;
+pub(super) const MAX_BACKING_NAME: u64 = 1023;
 /// Smallest subcluster, in bytes.
-const MIN_SUBCLUSTER: u64 = 512;
+pub(super) const MIN_SUBCLUSTER: u64 = 512;
 
 const MAGIC: u32 = 0x5146_49fb;
 const V2_LENGTH: u32 = 72;
@@ -28,9 +28,10 @@ const V3_LENGTH: u32 = 104;
 const FIRST_READ: u64 = 4096;
 
 /// How compressed clusters are stored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Compression {
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Compression {
     /// Raw deflate.
+    #[default]
     Zlib,
     /// One Zstandard frame a cluster.
     Zstd,
@@ -38,7 +39,8 @@ pub(super) enum Compression {
 
 impl Compression {
     /// The name in `qemu-img`'s `compression_type`.
-    pub(super) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
@@ -204,7 +206,8 @@ pub(super) fn check_table(
     Ok(())
 }
 
-fn l1_entries_for(size: u64, cluster_bits: u32, incompatible_features: u64) -> u64 {
+/// Entries that an L1 table needs for a disk of `size` bytes.
+pub(super) fn l1_entries_for(size: u64, cluster_bits: u32, incompatible_features: u64) -> u64 {
     let l2_entry_bits = if incompatible_features & feature::EXTENDED_L2 != 0 {
         4
     } else {

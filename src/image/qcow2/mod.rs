@@ -1,4 +1,4 @@
-//! QCOW2 versions 2 and 3, for reading; after docs/interop/qcow2.rst of QEMU.
+//! QCOW2 versions 2 and 3; after docs/interop/qcow2.rst of QEMU.
 //!
 //! | file | is |
 //! |---|---|
@@ -10,11 +10,15 @@
 //! | `cache`, `read`, `compressed` | guest data |
 //! | `refcount` | how often a cluster is referenced |
 //! | `check` | whether references and refcounts agree |
+//! | `encode` | the header as bytes |
+//! | `create` | new images |
 
 mod bitmap;
 mod cache;
 mod check;
 mod compressed;
+mod create;
+mod encode;
 mod entry;
 mod extension;
 mod feature;
@@ -40,6 +44,9 @@ use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
 use crate::storage::Storage;
 use crate::units::{GuestOffset, HostOffset};
+
+pub use create::{Before, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
+pub use header::Compression;
 
 use cache::BlockCache;
 use entry::L2Format;
