@@ -20,6 +20,7 @@ mod measure;
 mod output;
 mod partitions;
 mod program;
+mod progress;
 mod size;
 mod source;
 mod table;

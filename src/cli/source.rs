@@ -15,7 +15,7 @@ use platter::{Error, ErrorKind};
 use rustix::io::Errno;
 use serde_json::Value;
 
-use crate::program::{Failure, Program, system_words};
+use crate::program::{Failure, Program, eprint_line, system_words};
 use crate::words;
 
 /// Options of all verbs that open images.
@@ -29,6 +29,8 @@ pub(crate) struct OpenOptions {
     pub(crate) allow_outside: bool,
     /// `-l`: the guest disk as of this snapshot.
     pub(crate) snapshot: Option<SnapshotSelector>,
+    /// Depths of the links that are to be changed (0 is the image itself).
+    pub(crate) writable: Vec<usize>,
 }
 
 /// One image of the command line.
@@ -118,6 +120,11 @@ impl Source {
         options: &OpenOptions,
         reach: Reach,
     ) -> Result<Chain, Failure> {
+        if options.force_share && !options.writable.is_empty() {
+            return Err(
+                self.could_not_open("force-share=on can only be used with read-only images")
+            );
+        }
         let format = match self.format {
             None if program.is_drop_in() => self.format_for_qemu(program)?,
             known => known,
@@ -130,15 +137,33 @@ impl Source {
             },
             force_share: options.force_share,
             snapshot: options.snapshot.clone(),
+            writable: options.writable.clone(),
             active_only: reach == Reach::Header,
             headers_only: matches!(reach, Reach::Header | Reach::Headers),
             ..ChainOptions::default()
         };
         let chain = Chain::open(&self.path, &chain_options)
             .map_err(|error| self.open_failure(program, &error, options))?;
+        if options.writable.contains(&0) {
+            self.warn_of_guessed_raw(&chain);
+        }
         match self.first_obstacle(program, &chain, reach) {
             None => Ok(chain),
             Some((index, reason)) => Err(self.obstacle_failure(&chain, reach, index, &reason)),
+        }
+    }
+
+    /// Whoever wrote into a raw disk decides what it looks like the next time.
+    fn warn_of_guessed_raw(&self, chain: &Chain) {
+        let format = chain.active().image().map(|image| image.format());
+        if self.format.is_none() && format == Some(Format::Raw) {
+            eprint_line(format_args!(
+                "WARNING: Image format was not specified for '{}' and probing guessed raw.\n         \
+                 Automatically detecting the format is dangerous for raw images, write operations \
+                 on block 0 will be restricted.\n         \
+                 Specify the 'raw' format explicitly to remove the restrictions.",
+                self.filename
+            ));
         }
     }
 
