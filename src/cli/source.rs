@@ -140,7 +140,6 @@ impl Source {
             writable: options.writable.clone(),
             active_only: reach == Reach::Header,
             headers_only: matches!(reach, Reach::Header | Reach::Headers),
-            ..ChainOptions::default()
         };
         let chain = Chain::open(&self.path, &chain_options)
             .map_err(|error| self.open_failure(program, &error, options))?;
