@@ -2,6 +2,7 @@
 
 mod layers;
 mod parallel;
+mod writable;
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use layers::{LayerExtent, for_each_layer_extent};
 pub use parallel::{Chunk, read_parallel};
+pub use writable::WritableDisk;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ExtentState, ImageDriver};
