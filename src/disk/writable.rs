@@ -41,8 +41,7 @@ impl Storage for WritableDisk {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         check_bounds(buf.len(), offset, self.image.virtual_size())?;
         let mut missing = Vec::new();
-        self.image
-            .read_at(buf, GuestOffset(offset), &mut missing)?;
+        self.image.read_at(buf, GuestOffset(offset), &mut missing)?;
         for range in missing {
             let part = part(buf, offset, &range)?;
             match &self.backing {

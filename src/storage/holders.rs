@@ -200,7 +200,7 @@ fn mounts(folder: &Path) -> Vec<String> {
 }
 
 /// Blanks and the like are written as `\040` there.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {

@@ -1,6 +1,7 @@
 //! Bytes at offsets, without any format: files and block devices, memory, a window of another
 //! storage, and a double that fails on purpose.
 
+mod devices;
 mod fault;
 mod file;
 mod holders;
@@ -16,6 +17,7 @@ use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+pub use devices::{BlockDevice, block_devices};
 pub use fault::{Calls, Failure, Fault, FaultStorage, WriteFaultStorage};
 pub use file::{FileId, FileStorage, is_disk_full};
 pub use holders::{Holder, holders};
