@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_partition_table_is_written_through_an_image() {
         const SIZE: u64 = 1 << 20;
-        let memory = Arc::new(MemoryStorage::new(vec![0; SIZE as usize]));
+        let memory = Arc::new(MemoryStorage::new(vec![0; 1 << 20]));
         let files = WritableFiles {
             storage: Arc::clone(&memory) as _,
             data_file: None,

@@ -1,5 +1,6 @@
 //! What a user may ask of images, without a window and without a command line.
 
 pub mod compare;
+pub mod difference;
 pub mod measure;
 pub mod warning;
