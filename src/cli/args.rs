@@ -1,7 +1,7 @@
 //! Options as `getopt_long` reads them, on top of lexopt: long names may be abbreviated, options
 //! may follow operands, and mistakes are reported in the C library's words.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use lexopt::Parser;
 
@@ -89,6 +89,14 @@ impl Args {
         };
         self.value_of(option, shown.is_some())
             .map(|value| Some(Arg::Option(option.long, value)))
+    }
+
+    /// The next argument as it is, without a look whether it is an option, if `is_wanted`.
+    pub(crate) fn next_as_is(
+        &mut self,
+        is_wanted: impl FnOnce(&OsStr) -> bool,
+    ) -> Option<OsString> {
+        self.parser.try_raw_args()?.next_if(is_wanted)
     }
 
     /// What has not been looked at yet, to be parsed with the options of a verb.

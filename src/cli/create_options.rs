@@ -3,7 +3,7 @@
 use platter::image::Format;
 
 use crate::program::Failure;
-use crate::size::{self, SizeError};
+use crate::size;
 use crate::source::split_commas;
 
 /// What the value of an option is.
@@ -104,18 +104,9 @@ impl CreateOptions {
         let Some(value) = self.text(name) else {
             return Ok(None);
         };
-        size::parse(value).map(Some).map_err(|error| {
-            self.invalid(&match error {
-                SizeError::OutOfRange => {
-                    format!("Value '{value}' is out of range for parameter '{name}'")
-                }
-                SizeError::Invalid => format!(
-                    "Parameter '{name}' expects a non-negative number below 2^64\n\
-                     Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
-                     and exabytes, respectively."
-                ),
-            })
-        })
+        size::parse_option(name, value)
+            .map(Some)
+            .map_err(|reason| self.invalid(&reason))
     }
 
     /// An option that is a plain number; negative ones wrap as in C.

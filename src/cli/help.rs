@@ -72,6 +72,18 @@ const VERBS: &[Verb] = &[
         summary: "Show the partition table of the guest disk",
         text: include_str!("help/partitions.txt"),
     },
+    Verb {
+        name: "resize",
+        run: crate::resize::run,
+        summary: "Give the guest disk another size",
+        text: include_str!("help/resize.txt"),
+    },
+    Verb {
+        name: "snapshot",
+        run: crate::snapshot::run,
+        summary: "List, create, apply and delete internal snapshots",
+        text: include_str!("help/snapshot.txt"),
+    },
 ];
 
 /// The verb of that name.
@@ -82,7 +94,7 @@ pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
 /// The program's help.
 pub(crate) fn general(program: &Program) -> Outcome {
     let mut text = version_line(program);
-    text += "Looks into virtual disk images and never writes to them.\n\nUsage:\n\n  ";
+    text += "Looks into virtual disk images and changes them.\n\nUsage:\n\n  ";
     text += program.name();
     text += " VERB [OPTIONS] IMAGE\n\nVerbs:\n\n";
     for verb in VERBS {

@@ -9,13 +9,14 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 
 use platter::chain::Link;
-use platter::image::{FormatDetails, ImageDriver, Snapshot};
+use platter::image::{FormatDetails, ImageDriver};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::output::{OutputFormat, print, print_json};
 use crate::program::{Outcome, Program};
+use crate::snapshot_list;
 use crate::source::{self, OpenOptions, Reach, Source};
 
 const OPTIONS: &[Opt] = &[
@@ -88,7 +89,10 @@ fn document(link: &Link, image: &dyn ImageDriver, name: &str) -> Value {
         set("backing-filename-format", json!(format));
     }
     if !info.snapshots.is_empty() {
-        set("snapshots", info.snapshots.iter().map(snapshot).collect());
+        set(
+            "snapshots",
+            info.snapshots.iter().map(snapshot_list::json).collect(),
+        );
     }
     set("virtual-size", json!(info.virtual_size));
     set("filename", json!(name));
@@ -139,24 +143,6 @@ fn file_node(link: &Link, image: &dyn ImageDriver, name: &str) -> Value {
     }
     set("dirty-flag", json!(false));
     node.into()
-}
-
-fn snapshot(snapshot: &Snapshot) -> Value {
-    let mut entry = Map::new();
-    if let Some(icount) = snapshot.icount {
-        entry.insert("icount".into(), json!(icount));
-    }
-    entry.insert(
-        "vm-clock-nsec".into(),
-        json!(snapshot.vm_clock.subsec_nanos()),
-    );
-    entry.insert("name".into(), json!(snapshot.name));
-    entry.insert("date-sec".into(), json!(snapshot.date.as_secs()));
-    entry.insert("date-nsec".into(), json!(snapshot.date.subsec_nanos()));
-    entry.insert("vm-clock-sec".into(), json!(snapshot.vm_clock.as_secs()));
-    entry.insert("id".into(), json!(snapshot.id));
-    entry.insert("vm-state-size".into(), json!(snapshot.vm_state_size));
-    entry.into()
 }
 
 fn details(image: &dyn ImageDriver) -> Option<Value> {

@@ -15,6 +15,19 @@ pub(crate) enum SizeError {
 /// # Errors
 /// Anything else, a fraction of bytes, and what does not fit 63 bits.
 pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
+    let bytes = parse_unsigned(text)?;
+    if bytes <= i64::MAX as u64 {
+        Ok(bytes)
+    } else {
+        Err(SizeError::OutOfRange)
+    }
+}
+
+/// [`parse`] for what may need all 64 bits.
+///
+/// # Errors
+/// As [`parse`], from 2^64 on.
+pub(crate) fn parse_unsigned(text: &str) -> Result<u64, SizeError> {
     let text = text.trim_start();
     if let Some(magnitude) = text.strip_prefix('-') {
         let is_number = !magnitude.is_empty() && magnitude.bytes().all(|c| c.is_ascii_digit());
@@ -26,15 +39,25 @@ pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
     }
     let text = text.strip_prefix('+').unwrap_or(text);
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    let bytes = match hexadecimal {
-        Some(digits) => parse_hexadecimal(digits)?,
-        None => parse_decimal(text)?,
-    };
-    if bytes <= i64::MAX as u64 {
-        Ok(bytes)
-    } else {
-        Err(SizeError::OutOfRange)
+    match hexadecimal {
+        Some(digits) => parse_hexadecimal(digits),
+        None => parse_decimal(text),
     }
+}
+
+/// An option's value that is a size, with the complaints of QEMU's option parser.
+///
+/// # Errors
+/// As [`parse_unsigned`].
+pub(crate) fn parse_option(name: &str, value: &str) -> Result<u64, String> {
+    parse_unsigned(value).map_err(|error| match error {
+        SizeError::OutOfRange => format!("Value '{value}' is out of range for parameter '{name}'"),
+        SizeError::Invalid => format!(
+            "Parameter '{name}' expects a non-negative number below 2^64\n\
+             Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+             and exabytes, respectively."
+        ),
+    })
 }
 
 /// [`parse`], with the mistake in the words of `qemu-img`: `what` is "image size", "start offset"…

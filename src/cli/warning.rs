@@ -7,7 +7,6 @@ use crate::program::{Program, eprint_line};
 
 /// Says what `find` finds, before the work begins. Whoever called us `qemu-img` expects its
 /// silence: then nothing is looked for.
-#[allow(dead_code, reason = "for the verbs that change images")]
 pub(crate) fn warn<I>(program: &Program, find: impl FnOnce() -> I)
 where
     I: IntoIterator<Item = Warning>,

@@ -3,4 +3,6 @@
 pub mod compare;
 pub mod difference;
 pub mod measure;
+pub mod resize;
+pub mod snapshot;
 pub mod warning;

@@ -1,12 +1,11 @@
 //! The facts of an image as text, from the same document that programs get.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use platter::units::ByteSize;
 use serde_json::{Map, Value};
 
-use crate::date;
+use crate::snapshot_list;
 
 /// A document as text.
 pub(super) fn human(document: &Value) -> String {
@@ -69,46 +68,12 @@ fn write_image_facts(text: &mut String, node: &Value) {
         let _ = writeln!(text, "backing file format: {format}");
     }
     if let Some(snapshots) = node["snapshots"].as_array() {
-        write_snapshots(text, snapshots);
+        text.push_str(&snapshot_list::human(snapshots));
     }
     if let Some(data) = node["format-specific"]["data"].as_object() {
         text.push_str("Format specific information:\n");
         write_members(text, data, 1);
     }
-}
-
-fn write_snapshots(text: &mut String, snapshots: &[Value]) {
-    text.push_str(
-        "Snapshot list:\n\
-         ID      TAG               VM_SIZE                DATE        VM_CLOCK     ICOUNT\n",
-    );
-    for snapshot in snapshots {
-        let number = |key: &str| snapshot[key].as_u64().unwrap_or_default();
-        let word = |key: &str| snapshot[key].as_str().unwrap_or_default();
-        let seconds = number("vm-clock-sec");
-        let clock = format!(
-            "{:04}:{:02}:{:02}.{:03}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            number("vm-clock-nsec") / 1_000_000
-        );
-        let date = date::local(Duration::from_secs(number("date-sec")));
-        let icount = snapshot["icount"].as_u64().map(|count| count.to_string());
-        let _ = writeln!(
-            text,
-            "{} {} {:>8} {date:>19} {clock:>15} {:>10}",
-            padded(word("id"), 7),
-            padded(word("name"), 16),
-            ByteSize(number("vm-state-size")).to_string(),
-            icount.unwrap_or_default(),
-        );
-    }
-}
-
-/// Padded as C pads: by bytes.
-fn padded(text: &str, width: usize) -> String {
-    format!("{text}{}", " ".repeat(width.saturating_sub(text.len())))
 }
 
 /// The members of an object as indented lines; lists number their elements.

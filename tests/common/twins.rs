@@ -1,0 +1,145 @@
+//! Two folders with the same files, one for each program: what changes images is run in both, and
+//! everything a script can see must be the same, the guest disks afterwards too.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::common;
+
+/// The folders.
+pub(crate) struct Twins {
+    theirs: TempDir,
+    ours: TempDir,
+}
+
+impl Twins {
+    /// Both with what `make` makes in a folder.
+    pub(crate) fn new(make: impl FnOnce(&Path)) -> Self {
+        let (theirs, ours) = (common::scratch(), common::scratch());
+        make(theirs.path());
+        let twins = Self { theirs, ours };
+        twins.copy_theirs();
+        twins
+    }
+
+    /// Where `qemu-img` works.
+    pub(crate) fn theirs(&self, name: &str) -> PathBuf {
+        self.theirs.path().join(name)
+    }
+
+    /// Where ours works.
+    pub(crate) fn ours(&self, name: &str) -> PathBuf {
+        self.ours.path().join(name)
+    }
+
+    /// Does the same to both.
+    pub(crate) fn with_both(&self, work: impl Fn(&Path)) {
+        work(self.theirs.path());
+        work(self.ours.path());
+    }
+
+    /// Runs a line, split at spaces, in both folders: both say the same.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, line: &str) {
+        let difference = self.difference(line);
+        assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+    }
+
+    /// As [`Self::assert_same`] for each line, each on the files as they were at first.
+    #[track_caller]
+    pub(crate) fn assert_same_afresh(&self, lines: &[&str]) {
+        let pristine = common::scratch();
+        copy(self.theirs.path(), pristine.path());
+        let mut differences = String::new();
+        for line in lines {
+            differences.extend(self.difference(line));
+            for folder in [self.theirs.path(), self.ours.path()] {
+                copy(pristine.path(), folder);
+            }
+        }
+        assert!(differences.is_empty(), "{differences}");
+    }
+
+    fn difference(&self, line: &str) -> Option<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let theirs = seen(&run(common::tool("qemu-img"), &words, self.theirs.path()));
+        let ours = seen(&run(common::ours(), &words, self.ours.path()));
+        (theirs != ours)
+            .then(|| format!("\n===== qemu-img {line}\n----- theirs\n{theirs}----- ours\n{ours}"))
+    }
+
+    /// The guest disks of an image are equal in both folders, size included.
+    #[track_caller]
+    pub(crate) fn assert_same_disk(&self, name: &str) {
+        let output = common::output(
+            common::tool("qemu-img")
+                .args(["compare", "-s"])
+                .arg(self.theirs(name))
+                .arg(self.ours(name)),
+        );
+        let said = String::from_utf8_lossy(&output.stdout);
+        let size = |path: &Path| {
+            let info = common::run(
+                common::tool("qemu-img")
+                    .args(["info", "--output=json"])
+                    .arg(path),
+            );
+            let line = info
+                .lines()
+                .filter(|line| line.starts_with("    \"virtual-size\""))
+                .map(str::to_owned);
+            line.collect::<String>()
+        };
+        // Strict comparison cares for allocation too, which may differ.
+        let is_equal = output.status.success() || said.contains("block status mismatch");
+        assert!(
+            is_equal && size(&self.theirs(name)) == size(&self.ours(name)),
+            "{name}: {said}"
+        );
+        let output = common::output(
+            common::tool("qemu-img")
+                .arg("compare")
+                .arg(self.theirs(name))
+                .arg(self.ours(name)),
+        );
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+
+    fn copy_theirs(&self) {
+        copy(self.theirs.path(), self.ours.path());
+    }
+}
+
+fn run(mut command: Command, words: &[&str], folder: &Path) -> Output {
+    common::output(command.arg0("qemu-img").args(words).current_dir(folder))
+}
+
+/// Makes `to` contain the files of `from`, and no others.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(to).expect("the folder can be listed") {
+        fs::remove_file(entry.expect("an entry").path()).expect("a file can be removed");
+    }
+    let mut contents = from.as_os_str().to_owned();
+    contents.push("/.");
+    common::run(
+        common::tool("cp")
+            .args(["-a", "--sparse=always"])
+            .arg(contents)
+            .arg(to),
+    );
+}
+
+/// What a script sees.
+fn seen(output: &Output) -> String {
+    format!(
+        "{}[stderr]\n{}[{}]\n",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        output.status
+    )
+}
