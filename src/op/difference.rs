@@ -226,7 +226,7 @@ mod tests {
     fn the_rest_of_the_longer_disk_is_compared_with_zeroes() {
         let mut longer = vec![0; 10_000];
         longer[9_999] = 1;
-        let expected = Vec::from_iter([8192..10_000]);
+        let expected = [(8192, 10_000)].map(|(start, end)| start..end);
         assert_eq!(find(vec![0; 5000], longer.clone()).ranges, expected);
         assert_eq!(find(longer, Vec::new()).ranges, expected);
     }
