@@ -58,12 +58,26 @@ pub struct Control {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+type PhaseListener = Box<dyn Fn(&'static str) + Send + Sync>;
+
+#[derive(Default)]
 struct Shared {
     cancelled: AtomicBool,
     done: AtomicU64,
     total: AtomicU64,
     phase: Mutex<&'static str>,
+    listener: Option<PhaseListener>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("cancelled", &self.cancelled)
+            .field("done", &self.done)
+            .field("total", &self.total)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Control {
@@ -71,6 +85,17 @@ impl Control {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A control that tells `listener` of each phase when the work enters it, on the work's thread.
+    #[must_use]
+    pub fn with_phase_listener(listener: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                listener: Some(Box::new(listener)),
+                ..Shared::default()
+            }),
+        }
     }
 
     /// Asks the work to stop at its next safe point.
@@ -99,6 +124,9 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner) = phase;
         self.shared.done.store(0, Ordering::Relaxed);
         self.shared.total.store(total, Ordering::Relaxed);
+        if let Some(listener) = &self.shared.listener {
+            listener(phase);
+        }
     }
 
     /// Counts `units` as done.
@@ -142,5 +170,15 @@ mod tests {
         assert_eq!(worker.checkpoint(), Ok(()));
         control.cancel();
         assert_eq!(worker.checkpoint(), Err(Cancelled));
+    }
+
+    #[test]
+    fn every_phase_is_heard() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&heard);
+        let control = Control::with_phase_listener(move |phase| notes.lock().unwrap().push(phase));
+        control.clone().enter("reading", 10);
+        control.enter("writing", 0);
+        assert_eq!(*heard.lock().unwrap(), ["reading", "writing"]);
     }
 }
