@@ -110,6 +110,7 @@ fn a_writer_elsewhere_is_refused_named_and_still_looked_at() {
     let holder = Holder::qemu_io(&[], &path);
     assert_eq!(kind(&path, LockMode::Read), LOCKED);
     assert_eq!(kind(&path, LockMode::HeaderOnly), LOCKED);
+    assert_eq!(kind(&path, LockMode::Observe), LOCKED);
     assert_eq!(kind(&path, LockMode::Peek), None);
 
     let words = format!("qemu-io, pid {}, writing", holder.pid());
@@ -270,4 +271,26 @@ fn a_loop_device_is_named() {
     let holders = Chain::open(&path, &options).map(|chain| chain.active().holders.clone());
     run(tool("losetup").args(["--detach", device]));
     assert_eq!(holders.unwrap(), [format!("{device}, writing")]);
+}
+
+#[test]
+fn who_only_looks_is_in_nobodys_way() {
+    let folder = scratch();
+    let path = image(folder.path(), "vm.qcow2");
+    let options = ChainOptions {
+        observe: true,
+        ..ChainOptions::default()
+    };
+    let shown = Chain::open(&path, &options).unwrap();
+    assert!(!shown.active().unstable);
+    assert_eq!(
+        resize(&path),
+        None,
+        "the image can be changed while it is shown"
+    );
+    let holder = Holder::qemu_io(&[], &path);
+    let shown = Chain::open(&path, &options).unwrap();
+    assert!(shown.active().unstable);
+    drop(holder);
+    assert_eq!(kind(&path, LockMode::WriteExclusive), None);
 }

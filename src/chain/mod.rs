@@ -40,6 +40,9 @@ pub struct ChainOptions {
     pub policy: OpenPolicy,
     /// Read although another process may be writing, taking no locks (`qemu-img -U`).
     pub force_share: bool,
+    /// Note who may be writing, but hold no locks: what is read may change later, and nobody is
+    /// kept from changing it.
+    pub observe: bool,
     /// The guest disk as of this internal snapshot of the active layer.
     pub snapshot: Option<SnapshotSelector>,
     /// Do not follow backing files: the chain has one link.

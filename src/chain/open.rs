@@ -209,6 +209,7 @@ impl OpenFile {
         let lock = match (is_writable, options.force_share, options.headers_only) {
             (true, ..) => LockMode::Write,
             (false, true, _) => LockMode::Peek,
+            (false, false, _) if options.observe => LockMode::Observe,
             (false, false, true) => LockMode::HeaderOnly,
             (false, false, false) => LockMode::Read,
         };

@@ -62,6 +62,8 @@ impl Opening {
         ChainOptions {
             policy: self.policy.clone(),
             active_only,
+            // Whoever looks at an image must not keep its VM, or our own jobs, from changing it.
+            observe: true,
             ..ChainOptions::default()
         }
     }

@@ -28,6 +28,7 @@ pub use report::{Report, Step};
 
 use crate::control::{Control, Stop};
 use crate::error::Error;
+use crate::op::plan::Plan;
 use crate::phrase::Phrase;
 
 /// Names a job for the life of its manager; ascending in the order of submission.
@@ -45,6 +46,20 @@ pub struct Job {
     pub claims: Vec<Claim>,
     /// How.
     pub work: Work,
+}
+
+impl Job {
+    /// The job that does what `plan` says.
+    #[must_use]
+    pub fn of_plan(plan: &Plan, work: Work) -> Self {
+        let reads = plan.reads.iter().map(|path| Claim::read(path));
+        let writes = plan.writes.iter().map(|path| Claim::write(path));
+        Self {
+            title: plan.title.clone(),
+            claims: writes.chain(reads).collect(),
+            work,
+        }
+    }
 }
 
 impl fmt::Debug for Job {

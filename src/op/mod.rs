@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod difference;
 pub mod measure;
+pub mod plan;
 pub mod resize;
 pub mod snapshot;
 pub mod warning;

@@ -39,6 +39,9 @@ impl Permission {
 pub enum LockMode {
     /// Takes no lock and asks nobody: what is read may change meanwhile.
     Peek,
+    /// Takes no lock, and so is in nobody's way, but is refused where somebody may write or
+    /// resize: for showing what is there without keeping a VM from starting.
+    Observe,
     /// Reads the header only; nobody may write or resize meanwhile. As `qemu-img info`.
     HeaderOnly,
     /// Reads the contents; nobody may write or resize meanwhile. As `qemu-img convert`.
@@ -54,7 +57,7 @@ pub enum LockMode {
 impl LockMode {
     fn uses(self) -> &'static [Permission] {
         match self {
-            Self::Peek | Self::HeaderOnly => &[],
+            Self::Peek | Self::Observe | Self::HeaderOnly => &[],
             Self::Read => &[Permission::ConsistentRead],
             Self::Write | Self::WriteExclusive => &[
                 Permission::ConsistentRead,
@@ -67,7 +70,9 @@ impl LockMode {
     fn does_not_share(self) -> &'static [Permission] {
         match self {
             Self::Peek => &[],
-            Self::HeaderOnly | Self::Read | Self::Write => &[Permission::Write, Permission::Resize],
+            Self::Observe | Self::HeaderOnly | Self::Read | Self::Write => {
+                &[Permission::Write, Permission::Resize]
+            }
             Self::WriteExclusive => &[
                 Permission::ConsistentRead,
                 Permission::Write,
@@ -140,7 +145,10 @@ fn release(fd: BorrowedFd<'_>, mode: LockMode) {
 
 fn bytes(mode: LockMode) -> impl Iterator<Item = u64> {
     let uses = mode.uses().iter().map(|&p| USES + p as u64);
-    let unshared = mode.does_not_share().iter();
+    let unshared = match mode {
+        LockMode::Observe => [].iter(),
+        _ => mode.does_not_share().iter(),
+    };
     uses.chain(unshared.map(|&p| DOES_NOT_SHARE + p as u64))
 }
 
