@@ -136,6 +136,7 @@ impl Source {
                 ..OpenPolicy::default()
             },
             force_share: options.force_share,
+            observe: false,
             snapshot: options.snapshot.clone(),
             writable: options.writable.clone(),
             active_only: reach == Reach::Header,
