@@ -8,57 +8,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
 
+use common::holder::Holder;
 use common::{output, run, scratch, tool};
 use platter::ErrorKind;
 use platter::chain::{Chain, ChainOptions};
 use platter::storage::{FileStorage, LockMode};
-
-/// A program that has an image open until this is dropped.
-struct Holder {
-    child: Child,
-    input: ChildStdin,
-}
-
-impl Holder {
-    /// Starts `command`, which answers a line of `input` once it has the image open.
-    fn start(command: &mut Command, input: &str) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut holder = Self {
-            input: child.stdin.take().unwrap(),
-            child,
-        };
-        holder.input.write_all(input.as_bytes()).unwrap();
-        holder.input.flush().unwrap();
-        let mut answer = String::new();
-        let output = holder.child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut answer).unwrap();
-        assert!(!answer.is_empty(), "{command:?} says nothing");
-        holder
-    }
-
-    fn qemu_io(arguments: &[&str], image: &Path) -> Self {
-        Self::start(tool("qemu-io").args(arguments).arg(image), "length\n")
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn image(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);

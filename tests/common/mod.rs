@@ -11,6 +11,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod fixtures;
+pub(crate) mod holder;
 pub(crate) mod twins;
 pub(crate) mod volume;
 

@@ -4,7 +4,7 @@
 //! may be there, sector by sector. Of two changes of one sector the earlier one never comes back
 //! over the later one.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -74,8 +74,7 @@ pub struct Crash {
     pub files: Vec<Arc<CrashFile>>,
 }
 
-/// All crashes of a plan, in the order of the log. No two of a stop point lose the same, unless by
-/// chance of the random ones.
+/// All crashes of a plan, in the order of the log. No two of a stop point lose the same.
 ///
 /// The files are not copied: what was not flushed is applied for each crash and taken back after
 /// it.
@@ -153,19 +152,21 @@ impl Crashes {
     }
 
     fn queue_torn(&mut self) {
-        let sectors: u64 = self
-            .pending
-            .iter()
-            .map(|record| pieces(&record.change))
-            .sum();
-        if sectors < 2 {
+        let all = |(index, record): (usize, &Record)| {
+            (0..pieces(&record.change)).map(move |piece| (index, piece))
+        };
+        let all: Vec<Piece> = self.pending.iter().enumerate().flat_map(all).collect();
+        if all.len() < 2 {
             return;
         }
+        // All and none of them were looked at.
+        let mut seen = HashSet::from([all, Vec::new()]);
         for round in 0..self.plan.torn as u64 {
             let mut random = Random(self.plan.seed ^ (self.position as u64) << 20 ^ round);
-            self.losses.push_back(Loss::Random {
-                seed: random.next(),
-            });
+            let seed = random.next();
+            if seen.insert(self.torn(seed)) {
+                self.losses.push_back(Loss::Random { seed });
+            }
         }
     }
 
@@ -193,30 +194,42 @@ impl Crashes {
             }
         }
         if let Loss::Random { seed } = loss {
-            self.tear(Random(seed));
+            for (index, piece) in self.torn(seed) {
+                let record = &self.pending[index];
+                let _ = apply(&self.files[record.file], &cut(&record.change, piece));
+            }
         }
     }
 
-    fn tear(&self, mut random: Random) {
-        let mut order: Vec<&Record> = self.pending.iter().collect();
-        for index in 0..order.len() {
-            if matches!(order[index].change, Change::SetLen(_)) && random.below(2) == 0 {
-                let to = usize::try_from(random.below(order.len() as u64)).unwrap_or(index);
-                let moved = order.remove(index);
+    /// The pieces that are there of what was not flushed, in the order in which they take effect.
+    fn torn(&self, seed: u64) -> Vec<Piece> {
+        let mut random = Random(seed);
+        let mut order: Vec<usize> = (0..self.pending.len()).collect();
+        for from in 0..order.len() {
+            let is_length = matches!(self.pending[order[from]].change, Change::SetLen(_));
+            if is_length && random.below(2) == 0 {
+                let to = usize::try_from(random.below(order.len() as u64)).unwrap_or(from);
+                let moved = order.remove(from);
                 order.insert(to, moved);
             }
         }
-        // Of eight sectors so many are there.
+        // Of eight pieces so many are there.
         let share = [1, 4, 4, 7][usize::from(random.next().to_le_bytes()[7] & 3)];
-        for record in order {
-            for piece in 0..pieces(&record.change) {
-                if random.below(8) < share {
-                    let _ = apply(&self.files[record.file], &cut(&record.change, piece));
-                }
-            }
+        let mut torn = Vec::new();
+        for index in order {
+            let pieces = 0..pieces(&self.pending[index].change);
+            torn.extend(
+                pieces
+                    .filter(|_| random.below(8) < share)
+                    .map(|piece| (index, piece)),
+            );
         }
+        torn
     }
 }
+
+/// A piece of a change: the index of the change and of the piece.
+type Piece = (usize, u64);
 
 impl Iterator for Crashes {
     type Item = Crash;

@@ -99,8 +99,7 @@ fn torn_writes_are_torn_between_sectors_and_the_same_every_time() {
         ..IN_ORDER
     };
     let all = states(&log, plan);
-    assert_eq!(all.len(), 102);
-    let mut parts = std::collections::HashSet::new();
+    assert!(all.len() > 60, "only {} of 100", all.len());
     for (_, _, files) in &all {
         for (index, sector) in files[0].chunks(512).enumerate() {
             let start = 500.max(index * 512);
@@ -108,8 +107,8 @@ fn torn_writes_are_torn_between_sectors_and_the_same_every_time() {
             let ones = sector.iter().filter(|byte| **byte == 1).count();
             assert!(ones == 0 || ones == written, "sector {index}");
         }
-        parts.insert(files[0].clone());
     }
-    assert!(parts.len() > 50, "only {} parts", parts.len());
+    let parts: std::collections::HashSet<_> = all.iter().map(|(_, _, files)| files).collect();
+    assert_eq!(parts.len(), all.len(), "the same part twice");
     assert_eq!(all, states(&log, plan));
 }
