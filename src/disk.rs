@@ -2,6 +2,7 @@
 
 mod layers;
 mod parallel;
+mod pool;
 mod writable;
 
 use std::ops::{ControlFlow, Range};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 pub(crate) use layers::{LayerExtent, for_each_layer_extent};
 pub use parallel::{Chunk, read_parallel};
+pub(crate) use pool::in_parallel;
 pub use writable::WritableDisk;
 
 use crate::error::{Error, ErrorKind, Result};

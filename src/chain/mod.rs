@@ -3,6 +3,7 @@
 //! Names inside an image are claims. They are parsed as QEMU does, shown, and opened only under an
 //! [`OpenPolicy`]. A link that cannot be followed is a fact of the chain, never its failure.
 
+mod find;
 mod folder;
 pub mod graph;
 mod holes;

@@ -37,6 +37,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/check.txt"),
     },
     Verb {
+        name: "commit",
+        run: crate::commit::run,
+        summary: "Write what an overlay holds into its backing file",
+        text: include_str!("help/commit.txt"),
+    },
+    Verb {
         name: "compare",
         run: crate::compare::run,
         summary: "Compare the guest disks of two images",

@@ -8,6 +8,7 @@ mod args;
 mod chain;
 mod check;
 mod command;
+mod commit;
 mod compare;
 mod create_options;
 mod date;

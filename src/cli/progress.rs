@@ -49,7 +49,8 @@ fn percent_done(control: &Control) -> f64 {
     }
 }
 
-fn print_progress(percent: f64) -> io::Result<()> {
+/// Shows `percent` as done.
+pub(crate) fn print_progress(percent: f64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     write!(out, "    ({percent:.2}/100%)\r")?;
     out.flush()

@@ -149,6 +149,14 @@ impl Source {
         }
         match self.first_obstacle(program, &chain, reach) {
             None => Ok(chain),
+            // QEMU asks for the write lock of a backing file after it has opened everything.
+            Some((index, reason))
+                if index > 0
+                    && options.writable.contains(&index)
+                    && reason.starts_with("Failed to get \"write\" lock") =>
+            {
+                Err(Failure::new(reason))
+            }
             Some((index, reason)) => Err(self.obstacle_failure(&chain, reach, index, &reason)),
         }
     }
@@ -520,8 +528,17 @@ pub(crate) fn accept_object(value: &OsStr) -> Result<(), Failure> {
     )))
 }
 
-/// `-T`: accepted where QEMU has such a mode; the page cache is used all the same.
+/// `-T` of a source: accepted where QEMU has such a mode; the page cache is used all the same.
 pub(crate) fn check_cache_mode(mode: Option<&OsStr>) -> Result<(), Failure> {
+    check_mode("source cache", mode)
+}
+
+/// `-t` of what is written: as [`check_cache_mode`].
+pub(crate) fn check_cache_option(mode: Option<&OsStr>) -> Result<(), Failure> {
+    check_mode("cache", mode)
+}
+
+fn check_mode(what: &str, mode: Option<&OsStr>) -> Result<(), Failure> {
     const MODES: [&str; 6] = [
         "directsync",
         "none",
@@ -532,7 +549,7 @@ pub(crate) fn check_cache_mode(mode: Option<&OsStr>) -> Result<(), Failure> {
     ];
     match mode.map(OsStr::to_string_lossy) {
         Some(mode) if !MODES.contains(&mode.as_ref()) => {
-            Err(Failure::new(format!("Invalid source cache option: {mode}")))
+            Err(Failure::new(format!("Invalid {what} option: {mode}")))
         }
         _ => Ok(()),
     }

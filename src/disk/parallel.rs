@@ -1,12 +1,9 @@
 //! Reading a whole disk on several threads, skipping what is known to be zero.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use crate::control::{Control, Stop};
+use crate::disk::pool::in_parallel;
 use crate::storage::{Run, Storage};
 use crate::units::MIB;
 
@@ -43,116 +40,47 @@ pub fn read_parallel(
     control: &Control,
     visit: &(dyn Fn(Chunk<'_>) -> Result<(), Stop> + Sync),
 ) -> Result<(), Stop> {
-    let threads = threads.max(1);
-    let (sender, receiver) = mpsc::sync_channel(2 * threads);
-    let receiver = Arc::new(Mutex::new(receiver));
-    let work = Work {
-        storage,
-        control,
-        visit,
-        stopped: AtomicBool::new(false),
-        stop: Mutex::new(None),
-    };
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (work, receiver) = (&work, Arc::clone(&receiver));
-            scope.spawn(move || work.consume(&receiver));
-        }
-        // Only the threads keep the receiver: were all to panic, sending would fail, not block.
-        drop(receiver);
-        if let Err(error) = work.produce(range, sender) {
-            work.end(error);
-        }
-    });
-    let stop = work
-        .stop
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    stop.map_or(Ok(()), Err)
-}
-
-struct Work<'a> {
-    storage: &'a dyn Storage,
-    control: &'a Control,
-    visit: &'a (dyn Fn(Chunk<'_>) -> Result<(), Stop> + Sync),
-    stopped: AtomicBool,
-    stop: Mutex<Option<Stop>>,
-}
-
-impl Work<'_> {
-    /// Cuts the runs of the storage into pieces and sends them in batches.
-    fn produce(&self, range: Range<u64>, sender: SyncSender<Vec<Run>>) -> Result<(), Stop> {
+    let produce = |send: &mut dyn FnMut(Vec<Run>) -> ControlFlow<()>| {
         let mut batch = Batch {
             pieces: Vec::new(),
             data: 0,
-            sender,
+            send,
         };
-        self.storage.for_each_run(range, &mut |run| {
+        storage.for_each_run(range, &mut |run| {
             for piece in pieces(run) {
-                if self.stopped.load(Ordering::Relaxed) {
-                    return ControlFlow::Break(());
-                }
                 batch.push(piece)?;
             }
             ControlFlow::Continue(())
         })?;
         let _ = batch.send();
         Ok(())
-    }
-
-    fn consume(&self, receiver: &Mutex<Receiver<Vec<Run>>>) {
-        let mut buf = Vec::new();
-        loop {
-            let received = receiver
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(batch) = received else {
-                return;
-            };
-            // After the end, batches are still taken, so that the sender never blocks.
-            if !self.stopped.load(Ordering::Relaxed)
-                && let Err(stop) = self.process(batch, &mut buf)
-            {
-                self.end(stop);
-            }
-        }
-    }
-
-    fn process(&self, batch: Vec<Run>, buf: &mut Vec<u8>) -> Result<(), Stop> {
+    };
+    in_parallel(threads, produce, &|batch: Vec<Run>, buf: &mut Vec<u8>| {
         for Run { range, hole } in batch {
-            self.control.checkpoint()?;
+            control.checkpoint()?;
             let length = range.end - range.start;
             let data = if hole {
                 None
             } else {
                 let length = usize::try_from(length.min(Chunk::MAX_DATA)).unwrap_or(0);
                 buf.resize(length, 0);
-                self.storage.read_at(buf, range.start)?;
+                storage.read_at(buf, range.start)?;
                 Some(buf.as_slice())
             };
-            (self.visit)(Chunk { range, data })?;
-            self.control.advance(length);
+            visit(Chunk { range, data })?;
+            control.advance(length);
         }
         Ok(())
-    }
-
-    fn end(&self, stop: Stop) {
-        self.stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(stop);
-        self.stopped.store(true, Ordering::Relaxed);
-    }
+    })
 }
 
-struct Batch {
+struct Batch<'a> {
     pieces: Vec<Run>,
     data: u64,
-    sender: SyncSender<Vec<Run>>,
+    send: &'a mut dyn FnMut(Vec<Run>) -> ControlFlow<()>,
 }
 
-impl Batch {
+impl Batch<'_> {
     fn push(&mut self, piece: Run) -> ControlFlow<()> {
         if !piece.hole {
             self.data += piece.range.end - piece.range.start;
@@ -167,10 +95,7 @@ impl Batch {
     /// Breaks when nobody receives any more.
     fn send(&mut self) -> ControlFlow<()> {
         self.data = 0;
-        match self.sender.send(std::mem::take(&mut self.pieces)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+        (self.send)(std::mem::take(&mut self.pieces))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a user may ask of images, without a window and without a command line.
 
+pub mod commit;
 pub mod compare;
 pub mod difference;
 pub mod measure;
 pub mod plan;
+mod rate;
 pub mod resize;
 pub mod snapshot;
 pub mod warning;

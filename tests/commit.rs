@@ -1,0 +1,176 @@
+//! `commit` beside the program whose place it takes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::chains::{self, Random};
+use common::twins::Twins;
+use common::{ours, output, run, scratch, tool};
+
+fn img(folder: &Path, line: &str) {
+    run(tool("qemu-img")
+        .args(line.split_whitespace())
+        .current_dir(folder));
+}
+
+fn io(folder: &Path, format: &str, image: &str, commands: &[&str]) {
+    let mut writes = tool("qemu-io");
+    writes.args(["-f", format]).current_dir(folder);
+    for command in commands {
+        writes.args(["-c", command]);
+    }
+    run(writes.arg(image));
+}
+
+/// base.raw (8 MiB) <- mid.qcow2 <- top.qcow2 (16 MiB).
+fn three(folder: &Path) {
+    img(folder, "create -q -f raw base.raw 8M");
+    io(folder, "raw", "base.raw", &["write -P 1 0 4M"]);
+    img(folder, "create -q -f qcow2 -b base.raw -F raw mid.qcow2");
+    io(folder, "qcow2", "mid.qcow2", &["write -P 2 1M 1M"]);
+    img(
+        folder,
+        "create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 16M",
+    );
+    let writes = ["write -P 3 2M 1M", "write -z 3M 512k"];
+    io(folder, "qcow2", "top.qcow2", &writes);
+}
+
+#[test]
+fn grammar_and_complaints_are_the_same() {
+    let twins = Twins::new(|folder| {
+        three(folder);
+        img(
+            folder,
+            "create -q -f qcow2 -b mid.qcow2 -F qcow2 gone.qcow2",
+        );
+        img(folder, "rebase -u -b nothing -F qcow2 gone.qcow2");
+    });
+    twins.assert_same_afresh(&[
+        "commit",
+        "commit a b",
+        "commit -Z",
+        "commit -f",
+        "commit nope",
+        "commit base.raw",
+        "commit -f raw base.raw",
+        "commit -f raw top.qcow2",
+        "commit -f qcow2 base.raw",
+        "commit -f foo top.qcow2",
+        "commit -t foo top.qcow2",
+        "commit -r x top.qcow2",
+        "commit -r -5 top.qcow2",
+        "commit --object foo top.qcow2",
+        "commit --image-opts -f qcow2 top.qcow2",
+        "commit gone.qcow2",
+        "commit -b nope top.qcow2",
+        "commit -b top.qcow2 top.qcow2",
+        "commit -b file:base.raw top.qcow2",
+        "commit -d mid.qcow2",
+        "commit --drop -q mid.qcow2",
+        "commit -b base.raw top.qcow2",
+        "commit -b ./base.raw -q top.qcow2",
+        "commit -t writethrough -b base.raw top.qcow2",
+        "commit --base=base.raw --rate 100M top.qcow2",
+        "commit -b base.raw --image-opts driver=qcow2,file.filename=top.qcow2",
+    ]);
+}
+
+#[test]
+fn a_base_is_found_from_wherever_its_overlay_is() {
+    let twins = Twins::new(three);
+    let twins_name = |name: &str| twins.ours(name).display().to_string();
+    let found = |base: &str| {
+        let mut commit = ours();
+        commit.args(["commit", "-q", "-b", base]);
+        output(commit.arg(twins.ours("top.qcow2")).current_dir("/"))
+            .status
+            .success()
+    };
+    assert!(found("base.raw"));
+    assert!(found(&twins_name("base.raw")));
+    assert!(found(&twins_name("../nothing/../base.raw")) == Path::new("/nothing").exists());
+    assert!(!found("elsewhere/base.raw"));
+}
+
+/// Every image of the chain has the same content with both programs, whatever the chain.
+#[test]
+fn random_chains_end_up_the_same() {
+    let mut random = Random(0xc0_3317);
+    for round in 0..12 {
+        let length = 2 + usize::try_from(random.below(3)).unwrap();
+        let mut layers = Vec::new();
+        let twins = Twins::new(|folder| {
+            layers = chains::make(folder, &mut random, length, true);
+        });
+        let top = &layers.last().unwrap().name;
+        let base = &layers[0].name;
+        println!("round {round}: {layers:?}");
+        twins.assert_same(&format!("commit -b {base} {top}"));
+        for layer in &layers {
+            twins.assert_same_disk(&layer.name);
+        }
+    }
+}
+
+/// Under our own name, who reads differently afterwards is said; under the other's, nothing.
+#[test]
+fn the_traps_of_a_commit_are_told() {
+    let house = scratch();
+    let folder = house.path();
+    three(folder);
+    img(
+        folder,
+        "create -q -f qcow2 -b base.raw -F raw sibling.qcow2",
+    );
+    img(folder, "snapshot -c s top.qcow2");
+    let commit = |line: &str| {
+        let mut command = ours();
+        let done = output(command.args(line.split_whitespace()).current_dir(folder));
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(String::from_utf8_lossy(&done.stdout), "Image committed.\n");
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    };
+    let said = commit("commit -b base.raw top.qcow2");
+    let real = fs::canonicalize(folder).unwrap();
+    let name = |name: &str| real.join(name).display().to_string();
+    assert_eq!(
+        said,
+        format!(
+            "warning: other images stand on 'base.raw' and will read differently: '{}', '{}'\n\
+             warning: 1 internal snapshot of 'top.qcow2' will read differently, as what lies below \
+             changes\n",
+            name("mid.qcow2"),
+            name("sibling.qcow2"),
+        )
+    );
+}
+
+/// What a guest wrote does not make a raw disk an image of another format.
+#[test]
+fn a_raw_base_that_nobody_calls_raw_stays_raw() {
+    let twins = Twins::new(|folder| {
+        img(folder, "create -q -f raw base.raw 8M");
+        img(folder, "create -q -f qcow2 -b base.raw -F raw top.qcow2");
+        let path = folder.join("top.qcow2");
+        let mut bytes = fs::read(&path).unwrap();
+        let format = 0xe279_2aca_u32.to_be_bytes();
+        let place = bytes.windows(4).position(|window| window == format);
+        bytes[place.unwrap()..][..16].fill(0);
+        fs::write(&path, bytes).unwrap();
+        let header = folder.join("header");
+        fs::write(&header, b"QFI\xfb\0\0\0\x03").unwrap();
+        let write = format!("write -s {} 0 512", header.display());
+        io(folder, "qcow2", "top.qcow2", &[&write]);
+    });
+    twins.assert_same("commit -d top.qcow2");
+    assert!(fs::read(twins.ours("base.raw")).unwrap() == vec![0; 8 << 20]);
+}
