@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::image::driver::ImageDriver;
 use crate::image::info::Format;
-use crate::image::qcow2::Qcow2;
+use crate::image::qcow2::{Qcow2, Qcow2Writer};
 use crate::image::raw::{Raw, RawWriter};
 use crate::image::writer::ImageWriter;
 use crate::storage::{Storage, WritableStorage};
@@ -64,6 +64,7 @@ pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn Ima
     let path = files.storage.path().map(ToOwned::to_owned);
     let opened: Result<Box<dyn ImageWriter>> = match format {
         Format::Raw => RawWriter::open(files.storage).map(|image| Box::new(image) as _),
+        Format::Qcow2 => Qcow2Writer::open(files).map(|image| Box::new(image) as _),
         other => Err(Error::unsupported(format!(
             "{other} images cannot be changed yet"
         ))),

@@ -9,6 +9,7 @@
 //! | `walk` | all extents, streaming the L2 tables |
 //! | `cache`, `read`, `compressed` | guest data |
 //! | `refcount` | how often a cluster is referenced |
+//! | `write` | everything that changes an image |
 //! | `check` | whether references and refcounts agree |
 //! | `encode` | the header as bytes |
 //! | `create` | new images |
@@ -32,6 +33,7 @@ mod table;
 #[allow(clippy::cast_possible_truncation, reason = "small images")]
 mod tests;
 mod walk;
+mod write;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use entry::L2Format;
 use header::Header;
 use snapshot::SnapshotEntry;
 use table::L1Table;
+pub(super) use write::Qcow2Writer;
 
 /// L2 tables that are kept: with clusters of 64 KiB, those of 256 GiB.
 const TABLE_CACHE_BYTES: usize = 32 << 20;

@@ -25,6 +25,8 @@ pub(super) struct SnapshotEntry {
     pub(super) facts: Snapshot,
     pub(super) l1_table_offset: u64,
     pub(super) l1_size: u32,
+    /// Bytes of the entry in the table, padding included.
+    pub(super) length: u64,
 }
 
 /// Reads the table. Never fails for what the table holds: the first entry that cannot be found is
@@ -88,6 +90,7 @@ fn unreadable(index: u32, count: u32, error: &Error) -> SnapshotEntry {
         },
         l1_table_offset: 0,
         l1_size: 0,
+        length: 0,
     }
 }
 
@@ -148,6 +151,7 @@ fn read_entry(stream: &mut Stream<'_>, header: &Header) -> Result<SnapshotEntry>
         },
         l1_table_offset,
         l1_size,
+        length: length.next_multiple_of(8),
     })
 }
 

@@ -25,10 +25,7 @@ impl Qcow2 {
         if range.is_empty() {
             return Ok(());
         }
-        let mut merger = Merger {
-            pending: None,
-            visit,
-        };
+        let mut merger = Merger::new(visit);
         if self.walk_tables(range, &mut merger)?.is_continue() {
             merger.finish();
         }
@@ -170,13 +167,20 @@ impl Batch {
 }
 
 /// Joins runs that continue each other before the visitor sees them.
-struct Merger<'a> {
+pub(super) struct Merger<'a> {
     pending: Option<Extent>,
     visit: &'a mut dyn FnMut(Extent) -> ControlFlow<()>,
 }
 
-impl Merger<'_> {
-    fn push(&mut self, next: Extent) -> ControlFlow<()> {
+impl<'a> Merger<'a> {
+    pub(super) fn new(visit: &'a mut dyn FnMut(Extent) -> ControlFlow<()>) -> Self {
+        Self {
+            pending: None,
+            visit,
+        }
+    }
+
+    pub(super) fn push(&mut self, next: Extent) -> ControlFlow<()> {
         match &mut self.pending {
             Some(pending) if pending.continues_with(&next) => {
                 pending.guest.end = next.guest.end;
@@ -189,7 +193,7 @@ impl Merger<'_> {
         }
     }
 
-    fn finish(self) {
+    pub(super) fn finish(self) {
         if let Some(last) = self.pending {
             let _ = (self.visit)(last);
         }

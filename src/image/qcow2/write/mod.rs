@@ -1,0 +1,331 @@
+//! Changing QCOW2 images.
+//!
+//! | file | is |
+//! |---|---|
+//! | `header` | the header cluster, changed field by field |
+//! | `blocks` | a write-back cache of tables |
+//! | `refcounts` | how often clusters are referenced |
+//! | `structures` | which clusters must not be overwritten |
+//! | `allocator` | where new clusters go |
+//! | `tables` | L1 and L2 tables |
+//! | `read` | guest data and extents as they are now |
+//! | `flush` | the order in which all that reaches the disk |
+//!
+//! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
+//! that costs nothing here, as only what was flushed must be counted.
+
+#![allow(dead_code, reason = "the verbs that build on this follow one by one")]
+
+mod allocator;
+mod blocks;
+mod flush;
+mod header;
+mod read;
+mod refcounts;
+mod structures;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::driver::check_range;
+use crate::image::extent::Extent;
+use crate::image::info::Format;
+use crate::image::qcow2::entry::L2Format;
+use crate::image::qcow2::{feature, snapshot};
+use crate::image::registry::WritableFiles;
+use crate::image::writer::ImageWriter;
+use crate::storage::{Storage, WritableStorage};
+use crate::units::GuestOffset;
+
+use allocator::Allocator;
+use blocks::Blocks;
+use header::HeaderCluster;
+use refcounts::Refcounts;
+use structures::{Structure, Structures};
+use tables::L1;
+
+/// L2 tables that are kept, in bytes.
+const L2_CACHE_BYTES: usize = 32 << 20;
+
+/// A QCOW2 image opened for change.
+#[derive(Debug)]
+pub(in crate::image) struct Qcow2Writer {
+    storage: Arc<dyn WritableStorage>,
+    /// Where guest data is: the external data file or [`Self::storage`].
+    data: Arc<dyn WritableStorage>,
+    state: Mutex<State>,
+    /// Held for reading by whoever reads or writes guest data, from looking up where it is to the
+    /// end of the I/O; for writing by whoever needs all that to be at rest: a flush, because it
+    /// makes freed clusters usable again, and every operation on the image as a whole. Taken
+    /// before `state`.
+    inflight: RwLock<()>,
+}
+
+/// Everything that changes, but for guest data on its way.
+#[derive(Debug)]
+struct State {
+    storage: Arc<dyn WritableStorage>,
+    data_file: Option<Arc<dyn WritableStorage>>,
+    backing: Option<Arc<dyn Storage>>,
+    header: HeaderCluster,
+    format: L2Format,
+    l1: L1,
+    /// Active L2 tables by host offset; others through [`Blocks::get`] alone.
+    l2: Blocks,
+    refcounts: Refcounts,
+    allocator: Allocator,
+    structures: Structures,
+    /// The L2 table that was last found to be referenced once.
+    exclusive_l2: Option<u64>,
+    /// Why nothing works any more.
+    poisoned: Option<(ErrorKind, String)>,
+}
+
+/// The image at rest: nobody else reads or writes until this is dropped.
+#[derive(Debug)]
+struct Exclusive<'a> {
+    state: MutexGuard<'a, State>,
+    _inflight: RwLockWriteGuard<'a, ()>,
+}
+
+impl std::ops::Deref for Exclusive<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Exclusive<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Qcow2Writer {
+    /// Opens the image in `files`.
+    pub(in crate::image) fn open(files: WritableFiles) -> Result<Self> {
+        let storage = Arc::clone(&files.storage);
+        let state = State::open(files)?;
+        let data = Arc::clone(state.data_file.as_ref().unwrap_or(&storage));
+        Ok(Self {
+            data,
+            storage,
+            state: Mutex::new(state),
+            inflight: RwLock::new(()),
+        })
+    }
+
+    /// Waits until all reads and writes are done and keeps others out: for operations on the whole
+    /// image. Fails when an earlier write left the disk in an unknown state.
+    ///
+    /// Verbs do their work on the [`State`] it leads to, and end with [`State::checkpoint`].
+    fn exclusive(&self) -> Result<Exclusive<'_>> {
+        let inflight = self
+            .inflight
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
+        state.check_usable()?;
+        Ok(Exclusive {
+            state,
+            _inflight: inflight,
+        })
+    }
+
+    /// Guest I/O begins; it ends with the drop.
+    fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.inflight.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names the file in `error`.
+    fn name(&self, error: Error) -> Error {
+        match self.storage.path() {
+            Some(path) => error.with_path(path),
+            None => error,
+        }
+    }
+}
+
+impl ImageWriter for Qcow2Writer {
+    fn format(&self) -> Format {
+        Format::Qcow2
+    }
+
+    fn virtual_size(&self) -> u64 {
+        self.lock().header.fields.size
+    }
+
+    fn read_at(
+        &self,
+        buf: &mut [u8],
+        offset: GuestOffset,
+        missing: &mut Vec<Range<u64>>,
+    ) -> Result<()> {
+        check_range(buf.len(), offset, self.virtual_size())
+            .and_then(|()| self.read(buf, offset, missing))
+            .map_err(|error| self.name(error))
+    }
+
+    fn for_each_extent(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Extent) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.walk(range, visit).map_err(|error| self.name(error))
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: GuestOffset) -> Result<()> {
+        Err(self.lacks("guest writes"))
+    }
+
+    fn write_zeroes(&self, _range: Range<u64>, _discard: bool) -> Result<()> {
+        Err(self.lacks("guest writes"))
+    }
+
+    fn discard(&self, _range: Range<u64>, _reveal_backing: bool) -> Result<()> {
+        Err(self.lacks("guest writes"))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.exclusive()
+            .and_then(|mut state| state.checkpoint())
+            .map_err(|error| self.name(error))
+    }
+}
+
+impl State {
+    fn open(files: WritableFiles) -> Result<Self> {
+        let storage = files.storage;
+        let reader: &dyn Storage = storage.as_ref();
+        let header = HeaderCluster::read(reader)?;
+        check_writable(&header, files.data_file.is_some())?;
+        let fields = &header.fields;
+        let table_bytes = usize::try_from(fields.cluster_size()).unwrap_or(usize::MAX);
+        let mut state = Self {
+            format: L2Format::new(fields),
+            l1: L1::open(reader, fields)?,
+            l2: Blocks::new(
+                Arc::clone(&storage),
+                "L2 table",
+                table_bytes,
+                L2_CACHE_BYTES,
+            ),
+            refcounts: Refcounts::open(Arc::clone(&storage), fields)?,
+            allocator: Allocator::default(),
+            structures: Structures::default(),
+            exclusive_l2: None,
+            poisoned: None,
+            data_file: files.data_file,
+            backing: files.backing,
+            header,
+            storage,
+        };
+        state.claim_structures()?;
+        if state.header.clear_unknown_autoclear() {
+            state.write_header()?;
+        }
+        Ok(state)
+    }
+
+    /// Reads everything anew from the disk, where all changes must be: after a repair.
+    fn reopen(&mut self) -> Result<()> {
+        *self = Self::open(WritableFiles {
+            storage: Arc::clone(&self.storage),
+            data_file: self.data_file.clone(),
+            backing: self.backing.clone(),
+        })?;
+        Ok(())
+    }
+
+    /// Bytes of a cluster, as a power of two.
+    fn cluster_bits(&self) -> u32 {
+        self.header.fields.cluster_bits
+    }
+
+    /// Bytes of a cluster.
+    fn cluster_size(&self) -> u64 {
+        self.header.fields.cluster_size()
+    }
+
+    /// Claims the clusters of all structures. Two in one place are damage that no change may make
+    /// worse.
+    fn claim_structures(&mut self) -> Result<()> {
+        let bits = self.cluster_bits();
+        let size = self.cluster_size();
+        let clusters = |bytes: u64| bytes.div_ceil(size);
+        let fields = &self.header.fields;
+        let snapshots = snapshot::read(self.storage.as_ref() as &dyn Storage, fields)?;
+        if let Some(damage) = snapshots
+            .iter()
+            .find_map(|entry| entry.facts.damage.as_ref())
+        {
+            return Err(Error::corrupt(format!(
+                "the snapshot table is damaged: {damage}"
+            )));
+        }
+        let table_length = snapshots.iter().map(|entry| entry.length).sum();
+        let (table, table_clusters) = self.refcounts.table_place();
+        let known = &mut self.structures;
+        known.claim(0, 1, Structure::Header)?;
+        known.claim(
+            fields.l1_table_offset >> bits,
+            clusters(u64::from(fields.l1_size) * 8),
+            Structure::L1Table,
+        )?;
+        known.claim(table >> bits, table_clusters, Structure::RefcountTable)?;
+        for block in self.refcounts.block_offsets() {
+            known.claim(block >> bits, 1, Structure::RefcountBlock)?;
+        }
+        known.claim(
+            fields.snapshots_offset >> bits,
+            clusters(table_length),
+            Structure::SnapshotTable,
+        )?;
+        for snapshot in &snapshots {
+            known.claim(
+                snapshot.l1_table_offset >> bits,
+                clusters(u64::from(snapshot.l1_size) * 8),
+                Structure::SnapshotL1Table,
+            )?;
+        }
+        let entries = self.l1.entries().to_vec();
+        self.claim_l2_tables(&entries)
+    }
+}
+
+/// Refuses images that must not or cannot be changed.
+fn check_writable(header: &HeaderCluster, has_data_file: bool) -> Result<()> {
+    let fields = &header.fields;
+    if fields.incompatible_features & feature::CORRUPT != 0 {
+        return Err(Error::unsupported(
+            "the image is marked corrupt; it must be repaired before it can be changed",
+        ));
+    }
+    if header.is_dirty() {
+        return Err(Error::unsupported(
+            "the image was not closed well; it must be repaired before it can be changed",
+        ));
+    }
+    if let Some(method) = fields.encryption {
+        return Err(Error::unsupported(format!(
+            "the guest data is encrypted ({})",
+            method.name()
+        )));
+    }
+    if fields.has_data_file() && !has_data_file {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the external data file is not open",
+        ));
+    }
+    Ok(())
+}

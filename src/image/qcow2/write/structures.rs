@@ -1,0 +1,114 @@
+//! Which host clusters hold the structures of the image, so that nothing else is written there:
+//! neither guest data that a damaged entry leads astray, nor a structure in the place of another.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// What a host cluster holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Structure {
+    /// The header.
+    Header,
+    /// The active L1 table.
+    L1Table,
+    /// An L2 table of the active L1 table.
+    L2Table,
+    /// The refcount table.
+    RefcountTable,
+    /// A refcount block.
+    RefcountBlock,
+    /// The snapshot table.
+    SnapshotTable,
+    /// The L1 table of a snapshot.
+    SnapshotL1Table,
+    /// The bitmap directory, a bitmap's table or its data.
+    Bitmap,
+}
+
+impl Structure {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Header => "the header",
+            Self::L1Table => "the L1 table",
+            Self::L2Table => "an L2 table",
+            Self::RefcountTable => "the refcount table",
+            Self::RefcountBlock => "a refcount block",
+            Self::SnapshotTable => "the snapshot table",
+            Self::SnapshotL1Table => "the L1 table of a snapshot",
+            Self::Bitmap => "a bitmap",
+        }
+    }
+}
+
+/// Structures by host cluster number. Those that are read only through a snapshot (its L2 tables)
+/// are not known.
+#[derive(Debug, Default)]
+pub(super) struct Structures {
+    clusters: HashMap<u64, Structure>,
+}
+
+impl Structures {
+    /// Claims `count` clusters from `first` on.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] when another structure is there; then nothing is claimed.
+    pub(super) fn claim(&mut self, first: u64, count: u64, what: Structure) -> Result<()> {
+        self.check_free(first, count, what.name())?;
+        for cluster in first..first + count {
+            self.clusters.insert(cluster, what);
+        }
+        Ok(())
+    }
+
+    /// Gives up a claim.
+    pub(super) fn forget(&mut self, first: u64, count: u64) {
+        for cluster in first..first + count {
+            self.clusters.remove(&cluster);
+        }
+    }
+
+    /// Gives up all claims in a run of clusters, telling of each.
+    pub(super) fn forget_run(
+        &mut self,
+        run: &Range<u64>,
+        forgotten: &mut dyn FnMut(u64, Structure),
+    ) {
+        // A run may be most of a disk.
+        if run.end - run.start > self.clusters.len() as u64 {
+            self.clusters.retain(|cluster, what| {
+                let inside = run.contains(cluster);
+                if inside {
+                    forgotten(*cluster, *what);
+                }
+                !inside
+            });
+            return;
+        }
+        for cluster in run.clone() {
+            if let Some(what) = self.clusters.remove(&cluster) {
+                forgotten(cluster, what);
+            }
+        }
+    }
+
+    /// What is in a cluster, as far as it is known.
+    pub(super) fn get(&self, cluster: u64) -> Option<Structure> {
+        self.clusters.get(&cluster).copied()
+    }
+
+    /// Refuses to write `what` where a structure is.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`], naming both.
+    pub(super) fn check_free(&self, first: u64, count: u64, what: &str) -> Result<()> {
+        match (first..first + count).find_map(|cluster| Some((cluster, self.get(cluster)?))) {
+            Some((cluster, there)) => Err(Error::corrupt(format!(
+                "{what} would overwrite {} in cluster {cluster:#x}",
+                there.name()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
