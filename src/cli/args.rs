@@ -13,6 +13,8 @@ pub(crate) struct Opt {
     long: &'static str,
     short: Option<char>,
     has_value: bool,
+    /// The long name is ours alone.
+    only_short: bool,
 }
 
 impl Opt {
@@ -22,6 +24,17 @@ impl Opt {
             long,
             short,
             has_value: false,
+            only_short: false,
+        }
+    }
+
+    /// A flag that has a letter only; `name` is for [`Arg::Option`].
+    pub(crate) const fn letter(name: &'static str, short: char) -> Self {
+        Self {
+            long: name,
+            short: Some(short),
+            has_value: false,
+            only_short: true,
         }
     }
 
@@ -31,6 +44,7 @@ impl Opt {
             long,
             short,
             has_value: true,
+            only_short: false,
         }
     }
 }
@@ -114,12 +128,11 @@ impl Args {
 
     /// The option of that name, or the only one that begins so.
     fn resolve(&mut self, name: &str) -> Result<Opt, Failure> {
-        if let Some(option) = self.options.iter().find(|option| option.long == name) {
+        let long = self.options.iter().filter(|option| !option.only_short);
+        if let Some(option) = long.clone().find(|option| option.long == name) {
             return Ok(*option);
         }
-        let candidates: Vec<&Opt> = self
-            .options
-            .iter()
+        let candidates: Vec<&Opt> = long
             .filter(|option| option.long.starts_with(name))
             .collect();
         match candidates.as_slice() {

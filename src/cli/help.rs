@@ -49,6 +49,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/compare.txt"),
     },
     Verb {
+        name: "convert",
+        run: crate::convert::run,
+        summary: "Write a disk anew, in the same or another format",
+        text: include_str!("help/convert.txt"),
+    },
+    Verb {
         name: "filesystems",
         run: crate::filesystems::run,
         summary: "Show what the volumes of the guest disk contain",

@@ -10,6 +10,7 @@ mod check;
 mod command;
 mod commit;
 mod compare;
+mod convert;
 mod create_options;
 mod date;
 mod disk;

@@ -416,7 +416,7 @@ fn reason(error: &Error, name: &str, format: Option<Format>, program: &Program) 
 
 /// `conflict` is the engine's message, maybe with the file before it, and with the programs that
 /// hold the locks behind it, which `qemu-img` does not know.
-fn lock_reason(conflict: &str, name: &str, program: &Program) -> String {
+pub(crate) fn lock_reason(conflict: &str, name: &str, program: &Program) -> String {
     const CONFLICT: &str = "ailed to get ";
     let mut words = conflict
         .find(CONFLICT)

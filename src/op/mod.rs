@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod compare;
+pub mod convert;
 pub mod difference;
 pub mod measure;
 pub mod plan;
