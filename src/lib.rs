@@ -11,9 +11,10 @@
 //! | 2 | [`image`], [`table`], [`fs`] | what the bytes mean; none knows the others |
 //! | 3 | [`chain`], [`disk`] | images joined through their backing files, seen as one guest disk |
 //! | 4 | [`inspect`] | what a guest disk contains |
-//! | 5 | [`op`] | what a user may ask of images |
-//! | 6 | [`plot`] | toolkit-free geometry of what the window draws |
-//! | 7 | `job` (feature `jobs`) | operations in the background: queue, progress, cancel |
+//! | 5 | [`journal`] | changes of a disk that survive a crash and can be undone |
+//! | 6 | [`op`] | what a user may ask of images |
+//! | 7 | [`plot`] | toolkit-free geometry of what the window draws |
+//! | 8 | `job` (feature `jobs`) | operations in the background: queue, progress, cancel |
 //!
 //! Nothing here trusts an image: every number read from one is checked before it is used.
 
@@ -27,6 +28,7 @@ pub mod image;
 pub mod inspect;
 #[cfg(feature = "jobs")]
 pub mod job;
+pub mod journal;
 pub mod op;
 pub mod phrase;
 pub mod plot;

@@ -16,12 +16,13 @@ use common::root;
 
 /// The engine's modules by layer: each imports only from layers before its own. In the layers of
 /// `SIBLINGS_MEET`, modules of one layer know each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["error", "units", "codec", "control", "phrase"],
     &["storage"],
     &["image", "table", "fs"],
     &["chain", "disk"],
     &["inspect"],
+    &["journal"],
     &["op"],
     &["plot"],
     &["job"],
