@@ -1,49 +1,16 @@
 //! `-o NAME=VALUE,…`: creation options of an image format, with the complaints of `qemu-img`.
 
+mod definitions;
+mod typed;
+
 use platter::image::Format;
 
 use crate::program::Failure;
 use crate::size;
 use crate::source::split_commas;
 
-/// What the value of an option is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    Flag,
-    Number,
-    Size,
-    Text,
-}
-
-/// Options that any image in a file has.
-const FILE: &[(&str, Kind)] = &[
-    ("extent_size_hint", Kind::Size),
-    ("nocow", Kind::Flag),
-    ("preallocation", Kind::Text),
-    ("size", Kind::Size),
-];
-
-const QCOW2: &[(&str, Kind)] = &[
-    ("backing_file", Kind::Text),
-    ("backing_fmt", Kind::Text),
-    ("cluster_size", Kind::Size),
-    ("compat", Kind::Text),
-    ("compression_type", Kind::Text),
-    ("data_file", Kind::Text),
-    ("data_file_raw", Kind::Flag),
-    ("encrypt.cipher-alg", Kind::Text),
-    ("encrypt.cipher-mode", Kind::Text),
-    ("encrypt.format", Kind::Text),
-    ("encrypt.hash-alg", Kind::Text),
-    ("encrypt.iter-time", Kind::Number),
-    ("encrypt.ivgen-alg", Kind::Text),
-    ("encrypt.ivgen-hash-alg", Kind::Text),
-    ("encrypt.key-secret", Kind::Text),
-    ("encryption", Kind::Flag),
-    ("extended_l2", Kind::Flag),
-    ("lazy_refcounts", Kind::Flag),
-    ("refcount_bits", Kind::Number),
-];
+pub(crate) use definitions::help;
+use definitions::{Definition, Kind, definitions};
 
 /// The options of one format; of an option that is given twice the last one counts.
 #[derive(Debug)]
@@ -59,8 +26,21 @@ impl CreateOptions {
         !list.is_empty() && !list.starts_with(',') && trailing.is_multiple_of(2)
     }
 
+    /// Whether `list` asks for [`help`].
+    pub(crate) fn asks_for_help(list: &str) -> bool {
+        let mut parts = split_commas(list).into_iter();
+        parts.any(|part| part == "help" || part == "?")
+    }
+
     /// The options in `list`, all of which `format` must know.
     pub(crate) fn parse(list: &str, format: Format) -> Result<Self, Failure> {
+        Self::read(list, format).map_err(|reason| {
+            Failure::new(reason).and_then_say(format!("Invalid options for file format '{format}'"))
+        })
+    }
+
+    /// As [`Self::parse`], with the bare reason.
+    pub(crate) fn read(list: &str, format: Format) -> Result<Self, String> {
         let mut options = Self {
             format,
             given: Vec::new(),
@@ -69,14 +49,44 @@ impl CreateOptions {
             return Ok(options);
         }
         for part in split_commas(list) {
-            let (name, value) = options.name_and_value(&part);
-            let kind = options
-                .kind(&name)
-                .ok_or_else(|| options.invalid(&format!("Invalid parameter '{name}'")))?;
-            options.check(&name, &value, kind)?;
-            options.given.push((name, value));
+            let (name, value) = Self::name_and_value(&part);
+            options.set(&name, &value)?;
         }
         Ok(options)
+    }
+
+    /// Gives an option a value, over an earlier one.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let definition =
+            definition(self.format, name).ok_or_else(|| format!("Invalid parameter '{name}'"))?;
+        match definition.kind {
+            Kind::Flag => flag_of(name, value).map(drop)?,
+            Kind::Number => number_of(name, value).map(drop)?,
+            Kind::Size => size::parse_option(name, value).map(drop)?,
+            Kind::Text => {}
+        }
+        self.given.push((name.into(), value.into()));
+        Ok(())
+    }
+
+    /// All options that have a value or a default, as `qemu-img create` prints them: each after a
+    /// blank.
+    pub(crate) fn shown(&self) -> String {
+        definitions(self.format)
+            .filter_map(|definition| {
+                let Definition { name, kind, .. } = *definition;
+                let value = match (self.text(name), kind) {
+                    (Some(given), Kind::Size) => size::parse_option(name, given).ok()?.to_string(),
+                    (Some(given), Kind::Number) => {
+                        number_of(name, given).ok()?.cast_signed().to_string()
+                    }
+                    (Some(given), Kind::Text) => given.replace(',', ",,"),
+                    (Some(given), Kind::Flag) => given.to_owned(),
+                    (None, _) => definition.default?.to_owned(),
+                };
+                Some(format!(" {name}={value}"))
+            })
+            .collect()
     }
 
     /// The text of an option.
@@ -89,84 +99,62 @@ impl CreateOptions {
 
     /// An option that is on or off.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
-        let Some(value) = self.text(name) else {
-            return Ok(None);
-        };
-        match value {
-            "on" | "yes" | "true" | "y" => Ok(Some(true)),
-            "off" | "no" | "false" | "n" => Ok(Some(false)),
-            _ => Err(self.invalid(&format!("Parameter '{name}' expects 'on' or 'off'"))),
-        }
+        self.value(name, flag_of)
     }
 
     /// An option in bytes.
     pub(crate) fn size(&self, name: &str) -> Result<Option<u64>, Failure> {
-        let Some(value) = self.text(name) else {
-            return Ok(None);
-        };
-        size::parse_option(name, value)
-            .map(Some)
-            .map_err(|reason| self.invalid(&reason))
+        self.value(name, size::parse_option)
     }
 
     /// An option that is a plain number; negative ones wrap as in C.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Failure> {
-        let Some(value) = self.text(name) else {
-            return Ok(None);
-        };
-        let digits = value.strip_prefix('-').unwrap_or(value);
-        let parsed = match digits.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16),
-            None => digits.parse::<u64>(),
-        };
-        match parsed {
-            Ok(number) if digits.len() < value.len() => Ok(Some(number.wrapping_neg())),
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(self.invalid(&format!("Parameter '{name}' expects a number"))),
-        }
+        self.value(name, number_of)
+    }
+
+    fn value<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str, &str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
+        let value = self.text(name).map(|value| parse(name, value));
+        value.transpose().map_err(Failure::new)
     }
 
     /// A bare name means "on", a bare name after "no" means "off".
-    fn name_and_value(&self, part: &str) -> (String, String) {
+    fn name_and_value(part: &str) -> (String, String) {
         if let Some((name, value)) = part.split_once('=') {
             return (name.into(), value.into());
         }
         match part.strip_prefix("no") {
-            Some(name) if self.kind(part).is_none() && self.kind(name).is_some() => {
-                (name.into(), "off".into())
-            }
-            _ => (part.into(), "on".into()),
+            Some(name) => (name.into(), "off".into()),
+            None => (part.into(), "on".into()),
         }
     }
+}
 
-    fn kind(&self, name: &str) -> Option<Kind> {
-        let own = if self.format == Format::Qcow2 {
-            QCOW2
-        } else {
-            &[]
-        };
-        let mut known = own.iter().chain(FILE);
-        known
-            .find(|(other, _)| *other == name)
-            .map(|(_, kind)| *kind)
+fn definition(format: Format, name: &str) -> Option<&'static Definition> {
+    definitions(format).find(|definition| definition.name == name)
+}
+
+fn flag_of(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" | "yes" | "true" | "y" => Ok(true),
+        "off" | "no" | "false" | "n" => Ok(false),
+        _ => Err(format!("Parameter '{name}' expects 'on' or 'off'")),
     }
+}
 
-    fn check(&mut self, name: &str, value: &str, kind: Kind) -> Result<(), Failure> {
-        let alone = Self {
-            format: self.format,
-            given: vec![(name.into(), value.into())],
-        };
-        match kind {
-            Kind::Flag => alone.flag(name).map(drop),
-            Kind::Number => alone.number(name).map(drop),
-            Kind::Size => alone.size(name).map(drop),
-            Kind::Text => Ok(()),
-        }
-    }
-
-    fn invalid(&self, reason: &str) -> Failure {
-        let format = self.format;
-        Failure::new(reason).and_then_say(format!("Invalid options for file format '{format}'"))
+fn number_of(name: &str, value: &str) -> Result<u64, String> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let parsed = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => digits.parse::<u64>(),
+    };
+    match parsed {
+        Ok(number) if digits.len() < value.len() => Ok(number.wrapping_neg()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("Parameter '{name}' expects a number")),
     }
 }
 

@@ -55,6 +55,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/convert.txt"),
     },
     Verb {
+        name: "create",
+        run: crate::create::run,
+        summary: "Make a new image",
+        text: include_str!("help/create.txt"),
+    },
+    Verb {
         name: "filesystems",
         run: crate::filesystems::run,
         summary: "Show what the volumes of the guest disk contain",

@@ -11,6 +11,7 @@ mod command;
 mod commit;
 mod compare;
 mod convert;
+mod create;
 mod create_options;
 mod date;
 mod disk;

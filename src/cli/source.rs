@@ -175,6 +175,27 @@ impl Source {
         }
     }
 
+    /// Opens the headers of what a new image is to stand on, whoever uses it; why it cannot be
+    /// opened, without the name that stands in front elsewhere.
+    pub(crate) fn open_as_backing(
+        operand: &OsStr,
+        format: Option<&OsStr>,
+        program: &Program,
+        options: &OpenOptions,
+    ) -> Result<Chain, String> {
+        let options = OpenOptions {
+            force_share: true,
+            ..options.clone()
+        };
+        let opened = Self::new(operand, format, &options)
+            .and_then(|source| source.open(program, &options, Reach::Headers));
+        opened.map_err(|failure| {
+            let text = failure.to_string();
+            let shown = format!("Could not open '{}': ", operand.to_string_lossy());
+            text.strip_prefix(&shown).unwrap_or(&text).to_owned()
+        })
+    }
+
     /// What `qemu-img` would take the file for, where that is not what it is.
     fn format_for_qemu(&self, program: &Program) -> Result<Option<Format>, Failure> {
         let probe = FileStorage::open(&self.path, LockMode::Peek)
@@ -358,7 +379,7 @@ impl Named {
 }
 
 /// The protocol of a name like "nbd:host": what stands before a colon that no slash precedes.
-fn protocol(name: &str) -> Option<&str> {
+pub(crate) fn protocol(name: &str) -> Option<&str> {
     let end = name.find([':', '/'])?;
     name[end..].starts_with(':').then(|| &name[..end])
 }

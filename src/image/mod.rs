@@ -19,8 +19,7 @@ pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector};
 pub use extent::{Extent, ExtentState};
 pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 pub use probe::{Probe, probe};
-pub use qcow2::{
-    Before, Compression, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2,
-};
+pub use qcow2::{Compression, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
+pub use raw::create_raw;
 pub use registry::{WritableFiles, open, open_writable};
-pub use writer::{Amendment, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};
+pub use writer::{Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};

@@ -1,10 +1,12 @@
 //! Raw images: the guest disk byte for byte.
 
+mod create;
 mod write;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+pub use create::create_raw;
 pub(super) use write::RawWriter;
 
 use crate::error::{Error, ErrorKind, Result};

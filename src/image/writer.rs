@@ -25,6 +25,15 @@ pub enum Preallocation {
     Full,
 }
 
+/// What a storage holds before an image is written to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Before {
+    /// Nothing: it has no length yet, and nobody will look at it before it is complete.
+    Nothing,
+    /// Something, as a block device does. It must not be taken for the new image at any moment.
+    Old,
+}
+
 /// What a repair may touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Repair {

@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod compare;
 pub mod convert;
+pub mod create;
 pub mod difference;
 pub mod measure;
 pub mod plan;

@@ -16,7 +16,7 @@ use crate::image::qcow2::header::{
     Compression, Header, MAX_BACKING_NAME, MAX_L1_BYTES, MIN_SUBCLUSTER, l1_entries_for,
 };
 use crate::image::qcow2::{extension, feature};
-use crate::image::writer::Preallocation;
+use crate::image::writer::{Before, Preallocation};
 use crate::storage::WritableStorage;
 
 pub use refcounts::{RefcountLayout, Refcounts};
@@ -84,15 +84,6 @@ pub struct Qcow2Tables {
     pub nb_snapshots: u32,
     /// Their table.
     pub snapshots_offset: u64,
-}
-
-/// What a storage holds before an image is written to it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Before {
-    /// Nothing: it has no length yet, and nobody will look at it before it is complete.
-    Nothing,
-    /// Something, as a block device does. It must not be taken for the new image at any moment.
-    Old,
 }
 
 /// Writes an image without guest data to `storage`, and prepares `data_file` where the options
@@ -269,7 +260,8 @@ impl Qcow2Options {
             return Err(invalid(format!(
                 "a backing file name has 1 to {MAX_BACKING_NAME} bytes, not {}",
                 backing.name.len()
-            )));
+            ))
+            .with_field("backing_file_size"));
         }
         Ok(())
     }

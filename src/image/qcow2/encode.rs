@@ -85,6 +85,7 @@ impl Header {
                 self.cluster_size()
             ),
         )
+        .with_field("backing_file_offset")
     }
 }
 

@@ -47,7 +47,7 @@ use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2D
 use crate::storage::Storage;
 use crate::units::{GuestOffset, HostOffset};
 
-pub use create::{Before, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
+pub use create::{Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
 pub use header::Compression;
 
 use cache::BlockCache;

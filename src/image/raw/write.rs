@@ -38,38 +38,6 @@ impl RawWriter {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         check_range(length, GuestOffset(range.start), self.virtual_size())
     }
-
-    fn preallocate(
-        &self,
-        range: Range<u64>,
-        how: Preallocation,
-        control: &Control,
-    ) -> Result<(), Stop> {
-        match how {
-            Preallocation::Off => {}
-            Preallocation::Metadata => {
-                return Err(
-                    Error::unsupported("raw images have no metadata to preallocate").into(),
-                );
-            }
-            Preallocation::Falloc => self.storage.allocate(range)?,
-            Preallocation::Full => {
-                control.enter("writing zeroes", range.end - range.start);
-                let zeroes = vec![0; usize::try_from(MIB).unwrap_or(0)];
-                for start in (range.start..range.end).step_by(zeroes.len()) {
-                    if (start - range.start).is_multiple_of(PIECE) {
-                        control.checkpoint()?;
-                    }
-                    let length = zeroes
-                        .len()
-                        .min(usize::try_from(range.end - start).unwrap_or(usize::MAX));
-                    self.storage.write_at(&zeroes[..length], start)?;
-                    control.advance(length as u64);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl ImageWriter for RawWriter {
@@ -145,7 +113,7 @@ impl ImageWriter for RawWriter {
         }
         self.storage.set_len(size)?;
         if size > before
-            && let Err(stop) = self.preallocate(before..size, preallocation, control)
+            && let Err(stop) = prepare(self.storage.as_ref(), before..size, preallocation, control)
         {
             // What was not there before holds nothing that could be lost.
             self.storage.set_len(before)?;
@@ -153,6 +121,37 @@ impl ImageWriter for RawWriter {
         }
         Ok(self.storage.flush()?)
     }
+}
+
+/// Prepares the space of a range that reads as zeroes.
+pub(super) fn prepare(
+    storage: &dyn WritableStorage,
+    range: Range<u64>,
+    how: Preallocation,
+    control: &Control,
+) -> Result<(), Stop> {
+    match how {
+        Preallocation::Off => {}
+        Preallocation::Metadata => {
+            return Err(Error::unsupported("raw images have no metadata to preallocate").into());
+        }
+        Preallocation::Falloc => storage.allocate(range)?,
+        Preallocation::Full => {
+            control.enter("writing zeroes", range.end - range.start);
+            let zeroes = vec![0; usize::try_from(MIB).unwrap_or(0)];
+            for start in (range.start..range.end).step_by(zeroes.len()) {
+                if (start - range.start).is_multiple_of(PIECE) {
+                    control.checkpoint()?;
+                }
+                let length = zeroes
+                    .len()
+                    .min(usize::try_from(range.end - start).unwrap_or(usize::MAX));
+                storage.write_at(&zeroes[..length], start)?;
+                control.advance(length as u64);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::control::{Control, Stop};
 use crate::error::Result;
 use crate::image::qcow2::create::refcounts::{RefcountLayout, Refcounts};
-use crate::image::qcow2::create::{Before, Qcow2Options, Qcow2Tables, invalid};
+use crate::image::qcow2::create::{Qcow2Options, Qcow2Tables, invalid};
 use crate::image::qcow2::entry::COPIED;
-use crate::image::writer::Preallocation;
+use crate::image::writer::{Before, Preallocation};
 use crate::storage::WritableStorage;
 use crate::units::MIB;
 
