@@ -3,6 +3,7 @@
 mod layers;
 mod parallel;
 mod pool;
+mod trial;
 mod writable;
 
 use std::ops::{ControlFlow, Range};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub(crate) use layers::{LayerExtent, for_each_layer_extent};
 pub use parallel::{Chunk, read_parallel};
 pub(crate) use pool::in_parallel;
+pub use trial::{Changes, TrialDisk};
 pub use writable::WritableDisk;
 
 use crate::error::{Error, ErrorKind, Result};
