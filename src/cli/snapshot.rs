@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use platter::image::{ImageInfo, SnapshotSelector};
+use platter::image::{Format, ImageInfo, SnapshotSelector};
 use platter::op::snapshot::{SnapshotChange, change};
 use platter::{Control, ErrorKind, Stop};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::args::{Arg, Args, Opt};
@@ -148,20 +149,20 @@ fn reason(action: &Action, info: &ImageInfo, stop: &Stop) -> String {
         .source()
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .map(system_words);
-    let has_snapshots = info.cluster_size.is_some();
-    let words = match (error.kind(), cause) {
-        (_, Some(words)) => words,
-        (ErrorKind::NotFound, None) => match action {
-            Action::Delete(_) => return "snapshot not found".into(),
-            _ => "No such file or directory".into(),
-        },
-        (ErrorKind::Unsupported, None) if !has_snapshots => match action {
-            Action::Apply(_) => return "Block driver does not support snapshots".into(),
-            Action::Delete(_) => return "snapshot not found".into(),
-            _ => "Operation not supported".into(),
-        },
-        (ErrorKind::Unsupported, None) => "Operation not supported".into(),
-        (_, None) => return error.message().to_owned(),
+    let is_raw = info.format == Format::Raw;
+    let words = match (error.kind(), error.field(), action) {
+        (ErrorKind::NotFound, _, Action::Delete(_)) => return "snapshot not found".into(),
+        (ErrorKind::Unsupported, _, Action::Delete(_)) if is_raw => {
+            return "snapshot not found".into();
+        }
+        (ErrorKind::Unsupported, _, Action::Apply(_)) if is_raw => {
+            return "Block driver does not support snapshots".into();
+        }
+        (ErrorKind::Unsupported, Some("bitmaps"), _) => return error.message().into(),
+        (ErrorKind::NotFound, ..) => system_words(&Errno::NOENT.into()),
+        (ErrorKind::Unsupported, Some("refcount"), _) => system_words(&Errno::INVAL.into()),
+        (ErrorKind::Unsupported, ..) => system_words(&Errno::NOTSUP.into()),
+        _ => cause.unwrap_or_else(|| error.to_string()),
     };
     match action {
         Action::Apply(_) => format!("Failed to load snapshot: {words}"),

@@ -84,6 +84,14 @@ impl State {
         self.write_header()
     }
 
+    /// Whether there is anything that a checkpoint would write.
+    pub(super) fn has_changes(&self) -> bool {
+        self.l1.is_dirty()
+            || self.l2.is_dirty()
+            || self.refcounts.is_dirty()
+            || self.allocator.has_pending()
+    }
+
     /// Whether it is time for a checkpoint, because what waits for it takes much memory.
     pub(super) fn is_over_limit(&self) -> bool {
         self.l2.is_over_limit() || self.allocator.is_over_limit()
@@ -157,7 +165,7 @@ impl State {
     }
 
     /// Lets refcounts fall for references that are gone from the disk.
-    fn drop_references(&mut self) -> Result<()> {
+    pub(super) fn drop_references(&mut self) -> Result<()> {
         if !self.allocator.has_pending() {
             return Ok(());
         }
@@ -176,7 +184,7 @@ impl State {
     }
 
     /// `clusters` are free now.
-    fn reclaim(&mut self, clusters: &Range<u64>) {
+    pub(super) fn reclaim(&mut self, clusters: &Range<u64>) {
         let bits = self.cluster_bits();
         let l2 = &mut self.l2;
         self.structures.forget_run(clusters, &mut |cluster, what| {

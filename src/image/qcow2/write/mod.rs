@@ -9,6 +9,8 @@
 //! | `allocator` | where new clusters go |
 //! | `tables` | L1 and L2 tables |
 //! | `read` | guest data and extents as they are now |
+//! | `deltas`, `tree` | many refcounts and L2 tables at once |
+//! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `flush` | the order in which all that reaches the disk |
 //!
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
@@ -18,20 +20,25 @@
 
 mod allocator;
 mod blocks;
+mod deltas;
 mod flush;
 mod header;
 mod read;
 mod refcounts;
+mod snapshot_table;
+mod snapshots;
 mod structures;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::driver::check_range;
+use crate::image::driver::{SnapshotSelector, check_range};
 use crate::image::extent::Extent;
 use crate::image::info::Format;
 use crate::image::qcow2::entry::L2Format;
@@ -146,6 +153,18 @@ impl Qcow2Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does the work of a verb while nobody else reads or writes.
+    fn run<T>(&self, work: impl FnOnce(&mut State) -> Result<T, Stop>) -> Result<T, Stop> {
+        let outcome = match self.exclusive() {
+            Ok(mut state) => work(&mut state),
+            Err(error) => Err(error.into()),
+        };
+        outcome.map_err(|stop| match stop {
+            Stop::Failed(error) => Stop::Failed(self.name(error)),
+            Stop::Cancelled => Stop::Cancelled,
+        })
+    }
+
     /// Names the file in `error`.
     fn name(&self, error: Error) -> Error {
         match self.storage.path() {
@@ -198,6 +217,24 @@ impl ImageWriter for Qcow2Writer {
     fn flush(&self) -> Result<()> {
         self.exclusive()
             .and_then(|mut state| state.checkpoint())
+            .map_err(|error| self.name(error))
+    }
+
+    fn create_snapshot(&self, name: &str, control: &Control) -> Result<String, Stop> {
+        self.run(|state| state.create_snapshot(name, control))
+    }
+
+    fn apply_snapshot(&self, snapshot: &SnapshotSelector, control: &Control) -> Result<(), Stop> {
+        self.run(|state| state.apply_snapshot(snapshot, control))
+    }
+
+    fn delete_snapshot(&self, snapshot: &SnapshotSelector, control: &Control) -> Result<(), Stop> {
+        self.run(|state| state.delete_snapshot(snapshot, control))
+    }
+
+    fn rename_snapshot(&self, snapshot: &SnapshotSelector, name: &str) -> Result<()> {
+        self.exclusive()
+            .and_then(|mut state| state.rename_snapshot(snapshot, name))
             .map_err(|error| self.name(error))
     }
 }

@@ -448,6 +448,7 @@ impl Refcounts {
             1_u32 << self.order
         ))
         .with_offset(cluster << self.cluster_bits)
+        .with_field("refcount")
     }
 
     #[cold]
