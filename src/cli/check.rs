@@ -1,11 +1,14 @@
-//! `check`: whether the metadata of an image is consistent. Reads only: repairing comes later.
-//! Needs neither backing nor data file, so it opens none.
+//! `check`: whether the metadata of an image is consistent, and with `-r` making it so. Needs
+//! neither backing nor data file, so it opens none.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use platter::image::CheckReport;
+use platter::chain::Chain;
+use platter::image::{self, CheckReport, Finding, Repair, RepairReport};
+use platter::storage::WritableStorage;
 use platter::{Control, ErrorKind, Stop};
 use serde_json::{Map, Value, json};
 
@@ -36,14 +39,15 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let mut args = Args::new(format!("{} check", program.argv0()), OPTIONS, arguments);
     let mut open = OpenOptions::default();
     let (mut format, mut output, mut cache) = (None, OutputFormat::Human, None);
-    let (mut quiet, mut repair) = (false, false);
+    let (mut quiet, mut repair) = (false, None);
     let mut operands = Vec::new();
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Option("help", _) => return help::of(program, "check"),
             Arg::Option("format", value) => format = Some(value),
             Arg::Option("repair", value) => match value.to_str() {
-                Some("leaks" | "all") => repair = true,
+                Some("leaks") => repair = Some(Repair::Leaks),
+                Some("all") => repair = Some(Repair::All),
                 _ => {
                     let value = value.to_string_lossy();
                     return Err(args.usage(format!(
@@ -66,27 +70,99 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     };
     source::check_format_options(format.is_some(), open.image_opts)?;
     source::check_cache_mode(cache.as_deref())?;
-    if repair {
-        return Err(Failure::new("Repairing images is not supported yet"));
-    }
     let source = Source::new(operand, format.as_deref(), &open)?;
-    let chain = source.open(program, &open, Reach::Header)?;
-    let Some(image) = chain.active().image() else {
-        return Err(Failure::new("The image is not open"));
-    };
-    let report = image.check(&Control::new()).map_err(failure)?;
-    for finding in &report.findings {
-        eprint_line(format_args!("{}", finding.message));
+    if repair.is_some() {
+        open.writable = vec![0];
     }
+    let chain = source.open(program, &open, Reach::Header)?;
+    let control = Control::new();
+    let checked = match repair {
+        None => Checked::only(&chain, &control)?,
+        Some(repair) => Checked::repaired(&chain, repair, &control, quiet || output.is_json())?,
+    };
     if !quiet {
         match output {
-            OutputFormat::Human => print(&human(&report))?,
+            OutputFormat::Human => print(&human(&checked.report))?,
             OutputFormat::Json => {
-                print_json(&json(&report, source.filename(), image.format().name()))?;
+                let format = chain
+                    .active()
+                    .image()
+                    .map_or("", |image| image.format().name());
+                print_json(&json(&checked, source.filename(), format))?;
             }
         }
     }
-    exit_code(&report)
+    exit_code(&checked.report)
+}
+
+/// What there is to say in the end.
+#[derive(Default)]
+struct Checked {
+    report: CheckReport,
+    corruptions_fixed: u64,
+    leaks_fixed: u64,
+}
+
+impl Checked {
+    fn only(chain: &Chain, control: &Control) -> Result<Self, Failure> {
+        let Some(image) = chain.active().image() else {
+            return Err(Failure::new("The image is not open"));
+        };
+        let report = image.check(control).map_err(failure)?;
+        say(&report.findings);
+        Ok(Self {
+            report,
+            ..Self::default()
+        })
+    }
+
+    fn repaired(
+        chain: &Chain,
+        repair: Repair,
+        control: &Control,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let link = chain.active();
+        let (Some(image), Some(file)) = (link.image(), &link.writable) else {
+            return Err(Failure::new("The image is not open"));
+        };
+        let file = Arc::clone(&file.file) as Arc<dyn WritableStorage>;
+        let RepairReport {
+            steps,
+            corruptions_fixed,
+            leaks_fixed,
+            needs_rebuild,
+            after,
+            ..
+        } = image::repair(&file, image.format(), repair, control).map_err(failure)?;
+        say(&steps);
+        if needs_rebuild {
+            eprint_line(format_args!("ERROR need to rebuild refcount structures"));
+            return Err(Failure::new("Check failed: Input/output error"));
+        }
+        if corruptions_fixed + leaks_fixed > 0 {
+            if !quiet {
+                print(&format!(
+                    "The following inconsistencies were found and repaired:\n\n    \
+                     {leaks_fixed} leaked clusters\n    \
+                     {corruptions_fixed} corruptions\n\n\
+                     Double checking the fixed image now...\n"
+                ))?;
+            }
+            say(&after.findings);
+        }
+        Ok(Self {
+            report: after,
+            corruptions_fixed,
+            leaks_fixed,
+        })
+    }
+}
+
+fn say(findings: &[Finding]) {
+    for finding in findings {
+        eprint_line(format_args!("{}", finding.message));
+    }
 }
 
 fn failure(stop: Stop) -> Failure {
@@ -165,7 +241,8 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 /// In QEMU's order; counters that are zero are left out.
-fn json(report: &CheckReport, filename: &str, format: &str) -> Value {
+fn json(checked: &Checked, filename: &str, format: &str) -> Value {
+    let report = &checked.report;
     let mut document = Map::new();
     let mut set = |key: &str, value: Value| document.insert(key.to_owned(), value);
     let counter = |count: u64| (count > 0).then(|| json!(count));
@@ -174,8 +251,10 @@ fn json(report: &CheckReport, filename: &str, format: &str) -> Value {
         ("compressed-clusters", counter(report.compressed_clusters)),
         ("total-clusters", counter(report.total_clusters)),
         ("corruptions", counter(report.corruptions)),
+        ("corruptions-fixed", counter(checked.corruptions_fixed)),
         ("check-errors", Some(json!(report.check_errors))),
         ("leaks", counter(report.leaks)),
+        ("leaks-fixed", counter(checked.leaks_fixed)),
         ("allocated-clusters", counter(report.allocated_clusters)),
         ("filename", Some(json!(filename))),
         ("format", Some(json!(format))),

@@ -22,6 +22,11 @@ pub(crate) enum OutputFormat {
 }
 
 impl OutputFormat {
+    /// For programs.
+    pub(crate) fn is_json(self) -> bool {
+        self == Self::Json
+    }
+
     /// The format of that name.
     pub(crate) fn parse(name: &OsStr, args: &Args) -> Result<Self, Failure> {
         match name.to_str() {

@@ -21,5 +21,5 @@ pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Det
 pub use probe::{Probe, probe};
 pub use qcow2::{Compression, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
 pub use raw::create_raw;
-pub use registry::{WritableFiles, open, open_writable};
+pub use registry::{WritableFiles, open, open_writable, repair};
 pub use writer::{Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};

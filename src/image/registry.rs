@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::control::{Control, Stop};
 use crate::error::{Error, Result};
 use crate::image::driver::ImageDriver;
 use crate::image::info::Format;
-use crate::image::qcow2::{Qcow2, Qcow2Writer};
+use crate::image::qcow2::{self, Qcow2, Qcow2Writer};
 use crate::image::raw::{Raw, RawWriter};
-use crate::image::writer::ImageWriter;
+use crate::image::writer::{ImageWriter, Repair, RepairReport};
 use crate::storage::{Storage, WritableStorage};
 
 /// Opens the image in `storage` as `format` (from [`crate::image::probe()`] or from a record of it).
@@ -72,5 +73,28 @@ pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn Ima
     opened.map_err(|error| match path {
         Some(path) => error.with_path(path),
         None => error,
+    })
+}
+
+/// Checks the image in `storage` and mends what `repair` says; durable on return. Nobody may have
+/// the image open: this works on the file. It serves images that [`open_writable`] refuses because
+/// they are marked corrupt.
+///
+/// # Errors
+/// [`Stop::Failed`] of [`crate::ErrorKind::Unsupported`] when the format has no check or no repair;
+/// as [`open`]; I/O errors.
+pub fn repair(
+    storage: &Arc<dyn WritableStorage>,
+    format: Format,
+    repair: Repair,
+    control: &Control,
+) -> Result<RepairReport, Stop> {
+    match format {
+        Format::Qcow2 => qcow2::repair(storage.as_ref(), repair, control),
+        other => Err(Error::unsupported(format!("{other} images cannot be repaired")).into()),
+    }
+    .map_err(|stop| match (stop, storage.path()) {
+        (Stop::Failed(error), Some(path)) => Stop::Failed(error.with_path(path)),
+        (stop, _) => stop,
     })
 }

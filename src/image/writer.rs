@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, Result};
-use crate::image::check::CheckReport;
+use crate::image::check::{CheckReport, Finding};
 use crate::image::driver::SnapshotSelector;
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format};
@@ -48,10 +48,16 @@ pub enum Repair {
 pub struct RepairReport {
     /// What was found before.
     pub before: CheckReport,
+    /// What was found and done, in the order in which it happened and in the words of the field's
+    /// own checker. Of each kind of work at most [`CheckReport::MAX_FINDINGS`] are kept.
+    pub steps: Vec<Finding>,
     /// Corruptions that are gone.
     pub corruptions_fixed: u64,
     /// Leaks that are gone.
     pub leaks_fixed: u64,
+    /// The structures that count references are broken themselves, which only [`Repair::All`] can
+    /// mend: nothing was changed.
+    pub needs_rebuild: bool,
     /// What a check finds now.
     pub after: CheckReport,
 }

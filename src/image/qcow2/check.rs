@@ -11,15 +11,18 @@ mod counts;
 mod entries;
 mod findings;
 mod refcounts;
+mod repair;
 mod snapshots;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::codec::Fields;
 use crate::control::{Control, Stop};
@@ -27,12 +30,15 @@ use crate::error::{Error, Result};
 use crate::image::check::CheckReport;
 use crate::image::qcow2::check::counts::{Counts, PAGE};
 use crate::image::qcow2::check::findings::{Place, Section, Tally};
-use crate::image::qcow2::check::refcounts::RefcountTable;
+use crate::image::qcow2::check::refcounts::{Keep, RefcountTable};
 use crate::image::qcow2::check::snapshots::SnapshotTable;
 use crate::image::qcow2::check::tables::L1Table;
 use crate::image::qcow2::extension;
 use crate::image::qcow2::header::Header;
+use crate::image::writer::Repair;
 use crate::storage::Storage;
+
+pub(super) use repair::repair;
 
 /// Most clusters of a file that can be checked, as in QEMU.
 const MAX_CLUSTERS: u64 = i32::MAX as u64;
@@ -40,6 +46,8 @@ const MAX_CLUSTERS: u64 = i32::MAX as u64;
 const WINDOW: u64 = 1 << 28;
 /// Bytes of counts at which a pass is repeated with half the window.
 const BUDGET: u64 = 96 << 20;
+/// Clusters behind the end of the file that are remembered when something refers to them.
+const CUT_OFF: u64 = 1 << 20;
 /// Bytes of a table that are read at once.
 const CHUNK: u64 = 1 << 20;
 
@@ -61,50 +69,24 @@ fn check_in_windows(
     header: &Header,
     storage: &dyn Storage,
     control: &Control,
-    mut window: u64,
+    window: u64,
 ) -> Result<CheckReport, Stop> {
     let subject = Subject::new(header, storage, control)?;
-    let clusters = subject.file_size.div_ceil(subject.cluster_size());
-    if clusters > MAX_CLUSTERS {
-        let message =
-            format!("the file cannot be checked: {clusters} clusters, at most {MAX_CLUSTERS} can");
-        return Err(Error::io(message, io::ErrorKind::FileTooLarge.into()).into());
-    }
     let mut tally = Tally::default();
     let structures = Structures::read(&subject, &mut tally)?;
     let mut highest = 0;
-    let mut start = 0;
-    // A reference may pass the end of the file by less than a cluster.
-    while start <= clusters {
-        let end = start.saturating_add(window).min(clusters + 1);
-        let pass = Pass {
-            subject: &subject,
-            counts: Counts::new(start..end, clusters, BUDGET),
-            uncopied: AtomicBool::new(false),
-            is_last: end > clusters,
-        };
-        let mut counted = Tally::default();
-        structures.count(&pass, &mut counted)?;
-        if pass.counts.is_over_budget() && window > PAGE {
-            window = (window / 2).next_multiple_of(PAGE);
-            continue;
-        }
-        // Every pass meets the same tables; the first one speaks of them.
-        if start == 0 {
-            tally.merge(counted);
-        }
+    structures.for_each_pass(&subject, window, &mut |pass, counted| {
+        tally.merge(counted);
         highest = highest.max(structures.compare(&pass, &mut tally)?);
-        start = end;
-    }
-    Ok(CheckReport {
-        total_clusters: header.size.div_ceil(subject.cluster_size()),
-        image_end_offset: (highest + 1) << header.cluster_bits,
-        ..tally.into_report()
-    })
+        Ok(())
+    })?;
+    Ok(subject.report(tally, highest))
 }
 
 /// Called with the offset and the bytes of a chunk of a table.
 type VisitChunk<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Stop> + 'a;
+/// Called with a pass whose references are counted, and what was found while counting.
+type VisitPass<'s, 'a> = dyn FnMut(Pass<'s>, Tally) -> Result<(), Stop> + 'a;
 
 /// The image that is checked, and what every part of the check asks about it.
 struct Subject<'a> {
@@ -117,11 +99,24 @@ struct Subject<'a> {
     data_file: bool,
     /// A cluster that starts below this is in this file.
     plain_end: u64,
+    /// What will be mended: findings are worded for it, and what a mended entry no longer refers to
+    /// is not counted.
+    repair: Option<Repair>,
+    /// How often clusters not far behind the end of the file are referenced, where it was cut.
+    /// Nothing new may be put there.
+    cut_off: Mutex<BTreeMap<u64, u32>>,
 }
 
 impl<'a> Subject<'a> {
     fn new(header: &'a Header, storage: &'a dyn Storage, control: &'a Control) -> Result<Self> {
         let file_size = storage.size()?;
+        let clusters = file_size.div_ceil(header.cluster_size());
+        if clusters > MAX_CLUSTERS {
+            let message = format!(
+                "the file cannot be checked: {clusters} clusters, at most {MAX_CLUSTERS} can"
+            );
+            return Err(Error::io(message, io::ErrorKind::FileTooLarge.into()));
+        }
         let data_file = header.has_data_file();
         Ok(Self {
             header,
@@ -132,7 +127,36 @@ impl<'a> Subject<'a> {
             extended_l2: header.extended_l2(),
             data_file,
             plain_end: if data_file { 0 } else { file_size },
+            repair: None,
+            cut_off: Mutex::default(),
         })
+    }
+
+    /// Clusters of the file; the last one may be cut.
+    fn file_clusters(&self) -> u64 {
+        self.file_size.div_ceil(self.cluster_size())
+    }
+
+    /// Entries and flags are mended, not only leaks.
+    fn mends_all(&self) -> bool {
+        self.repair == Some(Repair::All)
+    }
+
+    /// How a finding begins that is about to be mended, unless only leaks are.
+    fn word(&self) -> &'static str {
+        if self.mends_all() {
+            "Repairing"
+        } else {
+            "ERROR"
+        }
+    }
+
+    fn report(&self, tally: Tally, highest: u64) -> CheckReport {
+        CheckReport {
+            total_clusters: self.header.size.div_ceil(self.cluster_size()),
+            image_end_offset: (highest + 1) << self.cluster_bits,
+            ..tally.into_report()
+        }
     }
 
     fn cluster_size(&self) -> u64 {
@@ -142,6 +166,11 @@ impl<'a> Subject<'a> {
     /// Bytes of a cluster, and of an L2 table.
     fn cluster_length(&self) -> usize {
         1 << self.cluster_bits
+    }
+
+    /// Bytes of an L2 entry.
+    fn entry_length(&self) -> usize {
+        if self.extended_l2 { 16 } else { 8 }
     }
 
     /// Reads `length` bytes into `buffer`; behind the end of the file there are zeroes.
@@ -240,6 +269,41 @@ impl Structures {
         })
     }
 
+    /// Counts all references and calls `visit`: once, or for a file that is too long for that in
+    /// windows of `window` clusters or fewer.
+    fn for_each_pass<'s>(
+        &self,
+        subject: &'s Subject<'s>,
+        mut window: u64,
+        visit: &mut VisitPass<'s, '_>,
+    ) -> Result<(), Stop> {
+        let clusters = subject.file_clusters();
+        let mut start = 0;
+        // A reference may pass the end of the file by less than a cluster.
+        while start <= clusters {
+            let end = start.saturating_add(window).min(clusters + 1);
+            let pass = Pass {
+                subject,
+                counts: Counts::new(start..end, clusters, BUDGET),
+                uncopied: AtomicBool::new(false),
+                is_last: end > clusters,
+            };
+            let mut counted = Tally::default();
+            self.count(&pass, &mut counted)?;
+            if pass.counts.is_over_budget() && window > PAGE {
+                window = (window / 2).next_multiple_of(PAGE);
+                continue;
+            }
+            // Every pass meets the same tables; the first one speaks of them.
+            if start > 0 {
+                counted = Tally::default();
+            }
+            visit(pass, counted)?;
+            start = end;
+        }
+        Ok(())
+    }
+
     fn count(&self, pass: &Pass<'_>, tally: &mut Tally) -> Result<(), Stop> {
         let header = pass.subject.header;
         let entries = self.l1_tables.iter().map(|table| table.entries).sum();
@@ -264,11 +328,11 @@ impl Structures {
         let window = pass.counts.window();
         let control = pass.subject.control;
         control.enter("comparing refcounts", window.end - window.start);
-        let compared = refcounts::compare(pass, &self.refcounts, tally)?;
-        if pass.uncopied.load(Ordering::Relaxed) || !compared.all_single || tally.corruptions > 0 {
+        let compared = refcounts::compare(pass, &self.refcounts, Keep::DiskSingles, tally)?;
+        if pass.has_uncopied() || !compared.all_single || tally.corruptions > 0 {
             let active = &self.l1_tables[0];
             control.enter("checking flags", active.entries);
-            copied::check(pass, active, &self.refcounts, tally)?;
+            copied::check(pass, active, &self.refcounts, tally, None)?;
         }
         Ok(compared.highest)
     }
@@ -294,6 +358,10 @@ impl Pass<'_> {
         self.uncopied.store(true, Ordering::Relaxed);
     }
 
+    fn has_uncopied(&self) -> bool {
+        self.uncopied.load(Ordering::Relaxed)
+    }
+
     /// Counts `times` references to the clusters that `length` bytes at `offset` touch.
     fn count(&self, offset: u64, length: u64, times: u32) -> Result<(), BehindEnd> {
         if length == 0 {
@@ -301,12 +369,33 @@ impl Pass<'_> {
         }
         let end = offset.saturating_add(length);
         if end >= self.subject.file_size + self.subject.cluster_size() {
+            self.note_cut_off(offset..end);
             return Err(BehindEnd { offset, length });
         }
         let bits = self.subject.cluster_bits;
         self.counts
             .add(offset >> bits..((end - 1) >> bits) + 1, times);
         Ok(())
+    }
+
+    #[cold]
+    fn note_cut_off(&self, bytes: Range<u64>) {
+        let subject = self.subject;
+        // Every pass meets the same references.
+        if !subject.mends_all() || self.counts.window().start > 0 {
+            return;
+        }
+        let bits = subject.cluster_bits;
+        let near = subject.file_clusters()..subject.file_clusters() + CUT_OFF;
+        let start = (bytes.start >> bits).max(near.start);
+        let end = bytes.end.div_ceil(subject.cluster_size()).min(near.end);
+        let mut cut_off = subject
+            .cut_off
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for cluster in start..end {
+            *cut_off.entry(cluster).or_default() += 1;
+        }
     }
 
     /// Counts one reference, or notes that it leads outside.

@@ -44,7 +44,8 @@ use crate::image::check::CheckReport;
 use crate::image::driver::{ClusterPlace, ImageDriver, SnapshotSelector, check_range};
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
-use crate::storage::Storage;
+use crate::image::writer::{Repair, RepairReport};
+use crate::storage::{Storage, WritableStorage};
 use crate::units::{GuestOffset, HostOffset};
 
 pub use create::{Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
@@ -83,6 +84,16 @@ struct ImageFile {
     tables: BlockCache,
     /// Decompressed clusters by L2 entry.
     decompressed: BlockCache,
+}
+
+/// Checks the image in `storage` and mends what `repair` says; nobody may have it open.
+pub(super) fn repair(
+    storage: &dyn WritableStorage,
+    repair: Repair,
+    control: &Control,
+) -> std::result::Result<RepairReport, Stop> {
+    let header = Header::read(storage)?;
+    check::repair(&header, storage, repair, control)
 }
 
 impl Qcow2 {

@@ -100,6 +100,51 @@ impl Counts {
         page.get(at)
     }
 
+    /// The first cluster of `clusters` that is counted.
+    pub(super) fn first_nonzero(&self, clusters: Range<u64>) -> Option<u64> {
+        self.find(clusters, |page, at| page.get(at) != 0)
+    }
+
+    /// The first cluster from `from` on that is not counted; it may lie behind the window.
+    pub(super) fn first_zero(&self, from: u64) -> u64 {
+        let behind = from.max(self.window.end);
+        self.find(from..self.window.end, |page, at| page.get(at) == 0)
+            .unwrap_or(behind)
+    }
+
+    /// Visits the counts of `clusters` that are not zero.
+    pub(super) fn for_each_nonzero(&self, clusters: Range<u64>, visit: &mut dyn FnMut(u64, u32)) {
+        let mut at = clusters.start.max(self.window.start);
+        let end = clusters.end.min(self.window.end);
+        while at < end {
+            let (page, first) = self.page(at);
+            let length = (PAGE - first).min(end - at);
+            if !page.is_empty() {
+                for offset in 0..length {
+                    let count = page.get(first + offset);
+                    if count != 0 {
+                        visit(at + offset, count);
+                    }
+                }
+            }
+            at += length;
+        }
+    }
+
+    fn find(&self, clusters: Range<u64>, wanted: impl Fn(&Page, u64) -> bool) -> Option<u64> {
+        let mut at = clusters.start.max(self.window.start);
+        let end = clusters.end.min(self.window.end);
+        while at < end {
+            let (page, first) = self.page(at);
+            let length = (PAGE - first).min(end - at);
+            if let Some(found) = (0..length).find(|offset| wanted(&page, first + offset)) {
+                return Some(at + found);
+            }
+            at += length;
+        }
+        None
+    }
+
     #[allow(clippy::cast_possible_truncation, reason = "an index of a vector")]
     fn position(&self, cluster: u64) -> (usize, u64) {
         let at = cluster - self.window.start;

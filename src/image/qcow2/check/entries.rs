@@ -12,7 +12,7 @@ use crate::image::qcow2::entry::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 
 const RESERVED: u64 = 0x3f00_0000_0000_01fe;
 /// The half of a subcluster bitmap that says "allocated".
-const SUBCLUSTERS_ALLOCATED: u64 = 0xffff_ffff;
+pub(super) const SUBCLUSTERS_ALLOCATED: u64 = 0xffff_ffff;
 /// Sectors that the length of compressed data is counted in.
 const SECTOR: u64 = 512;
 /// Findings of the L1 entry come first.
@@ -242,6 +242,10 @@ impl<'a> L2Walk<'a> {
             } else {
                 entry & ZERO == 0
             };
+            if !has_data && subject.mends_all() {
+                self.mended_by_zeroing(offset);
+                return;
+            }
             self.corruption(Some(offset), || {
                 let what = if has_data { "Data" } else { "Preallocated" };
                 format!(
@@ -254,6 +258,20 @@ impl<'a> L2Walk<'a> {
         if !subject.data_file {
             self.reference(offset, subject.cluster_size());
         }
+    }
+
+    /// It will read as zeroes without a cluster: nothing is referenced any more. For those who
+    /// come to the table later nothing is wrong with it.
+    fn mended_by_zeroing(&mut self, offset: u64) {
+        self.minor += 1;
+        self.tally.corruptions_fixed += 1;
+        let place = self.owners[0].place(self.minor);
+        self.tally.note(place, true, Some(offset), || {
+            format!(
+                "Repairing offset={offset:x}: Preallocated cluster is not properly aligned; L2 \
+                 entry corrupted."
+            )
+        });
     }
 
     fn reference(&mut self, offset: u64, length: u64) {

@@ -42,7 +42,7 @@ impl Place {
 }
 
 /// Counters and findings. Each thread has its own; they are merged at the end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) corruptions: u64,
     pub(super) leaks: u64,
@@ -50,6 +50,12 @@ pub(super) struct Tally {
     pub(super) allocated: u64,
     pub(super) compressed: u64,
     pub(super) fragmented: u64,
+    /// Corruptions that were mended, and are not among the others.
+    pub(super) corruptions_fixed: u64,
+    /// Leaks that were mended, and are not among the others.
+    pub(super) leaks_fixed: u64,
+    /// The refcount structures are too broken to be mended in place.
+    pub(super) needs_rebuild: bool,
     findings: Vec<(Place, Finding)>,
     /// As many findings are kept in front of this as the report takes.
     bar: Option<Place>,
@@ -96,6 +102,12 @@ impl Tally {
         self.bar.is_none_or(|bar| place < bar)
     }
 
+    /// What it has to say, in order.
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        self.trim();
+        self.findings.into_iter().map(|(_, found)| found).collect()
+    }
+
     /// Takes over what another thread found.
     pub(super) fn merge(&mut self, other: Self) {
         self.corruptions += other.corruptions;
@@ -104,6 +116,9 @@ impl Tally {
         self.allocated += other.allocated;
         self.compressed += other.compressed;
         self.fragmented += other.fragmented;
+        self.corruptions_fixed += other.corruptions_fixed;
+        self.leaks_fixed += other.leaks_fixed;
+        self.needs_rebuild |= other.needs_rebuild;
         self.findings.extend(other.findings);
         if self.findings.len() > CheckReport::MAX_FINDINGS {
             self.trim();

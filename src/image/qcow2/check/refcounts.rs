@@ -11,6 +11,7 @@ use crate::image::qcow2::check::counts::{PAGE, Page};
 use crate::image::qcow2::check::findings::{Place, Section, Tally};
 use crate::image::qcow2::check::tables::on_all_cores;
 use crate::image::qcow2::check::{Pass, Subject};
+use crate::storage::WritableStorage;
 
 const OFFSET_MASK: u64 = 0xffff_ffff_ffff_fe00;
 const RESERVED: u64 = 0x1ff;
@@ -32,7 +33,7 @@ const ONES: [u8; 128] = {
 pub(super) struct RefcountTable {
     entries: Vec<u64>,
     /// Log2 of the bits of a refcount.
-    order: u32,
+    pub(super) order: u32,
     /// Clusters that a block counts.
     block_clusters: u64,
 }
@@ -75,7 +76,7 @@ impl RefcountTable {
     }
 
     /// The largest refcount there is room for.
-    fn max(&self) -> u64 {
+    pub(super) fn max(&self) -> u64 {
         u64::MAX >> (64 - (1 << self.order))
     }
 
@@ -91,6 +92,125 @@ impl RefcountTable {
             }
             _ => Block::Unreadable,
         }
+    }
+
+    /// Bytes of the refcounts of a page of clusters.
+    pub(super) fn page_bytes(&self) -> usize {
+        usize::try_from((PAGE << self.order) / 8).unwrap_or(usize::MAX)
+    }
+
+    /// Reads the refcounts of `clusters`, blocks that follow each other at once. Returns the
+    /// clusters whose refcounts cannot be read.
+    pub(super) fn load(
+        &self,
+        subject: &Subject<'_>,
+        clusters: &Range<u64>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Vec<Range<u64>>> {
+        bytes.clear();
+        bytes.resize(self.length(clusters.end - clusters.start), 0);
+        let mut unreadable = Vec::new();
+        // What is to be read next: file offset, and the part of the buffer.
+        let mut pending: (u64, Range<usize>) = (0, 0..0);
+        for (piece, block) in self.pieces(subject.cluster_size(), clusters) {
+            match block {
+                Block::Absent => {}
+                Block::Unreadable => unreadable.push(piece),
+                Block::At(offset) => {
+                    let from = self.length(piece.start - clusters.start);
+                    let to = self.length(piece.end - clusters.start);
+                    let follows = pending.0 + pending.1.len() as u64 == offset;
+                    if follows && pending.1.end == from {
+                        pending.1.end = to;
+                    } else {
+                        subject.read_slice(&mut bytes[pending.1], pending.0)?;
+                        pending = (offset, from..to);
+                    }
+                }
+            }
+        }
+        subject.read_slice(&mut bytes[pending.1], pending.0)?;
+        Ok(unreadable)
+    }
+
+    /// Writes those of the refcounts in `bytes` (of `clusters`) back that `changed` names, by their
+    /// place in `bytes`.
+    pub(super) fn store(
+        &self,
+        storage: &dyn WritableStorage,
+        cluster_size: u64,
+        clusters: &Range<u64>,
+        bytes: &[u8],
+        changed: &Range<usize>,
+    ) -> Result<()> {
+        for (piece, block) in self.pieces(cluster_size, clusters) {
+            let Block::At(offset) = block else {
+                continue;
+            };
+            let start = self.length(piece.start - clusters.start);
+            let end = self.length(piece.end - clusters.start);
+            let (from, to) = (start.max(changed.start), end.min(changed.end));
+            if from < to {
+                storage.write_at(&bytes[from..to], offset + (from - start) as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts `clusters` at the borders of blocks; with where each piece's refcounts are.
+    fn pieces(
+        &self,
+        cluster_size: u64,
+        clusters: &Range<u64>,
+    ) -> impl Iterator<Item = (Range<u64>, Block)> {
+        let clusters = clusters.clone();
+        let mut at = clusters.start;
+        std::iter::from_fn(move || {
+            if at >= clusters.end {
+                return None;
+            }
+            let index = at / self.block_clusters;
+            let end = ((index + 1) * self.block_clusters).min(clusters.end);
+            let block = match self.block(index, cluster_size) {
+                Block::At(offset) => {
+                    let skipped = self.length(at % self.block_clusters);
+                    Block::At(offset + skipped as u64)
+                }
+                other => other,
+            };
+            let piece = at..end;
+            at = end;
+            Some((piece, block))
+        })
+    }
+
+    /// Bytes of the refcounts of `clusters` clusters.
+    fn length(&self, clusters: u64) -> usize {
+        usize::try_from((clusters << self.order).div_ceil(8)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the counts of a page and its refcounts on disk are the same, where that can be told
+    /// quickly because all are 0 or 1; if so, which is the last that is not 0.
+    pub(super) fn equals(&self, page: &Page, disk: &[u8]) -> Option<Option<u64>> {
+        if page.is_empty() {
+            let any = disk.iter().fold(0, |all, byte| all | byte);
+            return (any == 0).then_some(None);
+        }
+        if self.order != 4 {
+            return None;
+        }
+        let mut highest = None;
+        for (at, block) in (0..).step_by(64).zip(disk.chunks(128)) {
+            match page.ones(at) {
+                Some(0) if block.iter().all(|byte| *byte == 0) => {}
+                Some(u64::MAX) if *block == ONES => highest = Some(at + 63),
+                Some(ones) if is_equal_word(ones, block) => {
+                    highest = Some(at + 63 - u64::from(ones.leading_zeros()));
+                }
+                _ => return None,
+            }
+        }
+        Some(highest)
     }
 
     /// The refcount of one cluster on disk; `None` where it cannot be read.
@@ -114,6 +234,12 @@ impl RefcountTable {
         Some(decode(&bytes, self.order, at))
     }
 
+    /// Where the blocks are.
+    pub(super) fn block_offsets(&self) -> impl Iterator<Item = u64> {
+        let offsets = self.entries.iter().map(|entry| entry & OFFSET_MASK);
+        offsets.filter(|offset| *offset != 0)
+    }
+
     /// Counts the blocks and checks the table's entries, those of other windows silently.
     pub(super) fn count_blocks(&self, pass: &Pass<'_>, tally: &mut Tally) {
         let cluster_size = pass.subject.cluster_size();
@@ -122,10 +248,12 @@ impl RefcountTable {
             let offset = entry & OFFSET_MASK;
             let cluster = offset / cluster_size;
             if entry & RESERVED != 0 {
+                tally.needs_rebuild = true;
                 tally.corruption(place, None, || {
                     format!("ERROR refcount table entry {index} has reserved bits set")
                 });
             } else if !offset.is_multiple_of(cluster_size) {
+                tally.needs_rebuild = true;
                 tally.corruption(place, Some(offset), || {
                     format!(
                         "ERROR refcount block {index} is not cluster aligned; refcount table \
@@ -133,13 +261,16 @@ impl RefcountTable {
                     )
                 });
             } else if cluster >= pass.counts.end() {
+                tally.needs_rebuild = true;
+                let word = pass.subject.word();
                 tally.corruption(place, Some(offset), || {
-                    format!("ERROR refcount block {index} is outside image")
+                    format!("{word} refcount block {index} is outside image")
                 });
             } else if offset != 0 {
                 pass.counts.add(cluster..cluster + 1, 1);
                 let count = u64::from(pass.counts.get(cluster)).min(self.max());
                 if count > 1 {
+                    tally.needs_rebuild = true;
                     tally.corruption(place, Some(offset), || {
                         format!("ERROR refcount block {index} refcount={count}")
                     });
@@ -171,6 +302,15 @@ impl RefcountTable {
     }
 }
 
+/// What becomes of the counts when they are compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Keep {
+    /// They stay.
+    References,
+    /// They become one bit a cluster: whether the refcount on disk is one.
+    DiskSingles,
+}
+
 /// What [`compare`] found out besides its findings.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compared {
@@ -180,25 +320,21 @@ pub(super) struct Compared {
     pub(super) all_single: bool,
 }
 
-/// Compares the counts of the pass's window with the refcounts on disk. Afterwards the counts are
-/// one bit a cluster: whether the refcount on disk is one.
+/// Compares the counts of the pass's window with the refcounts on disk.
 pub(super) fn compare(
     pass: &Pass<'_>,
     table: &RefcountTable,
+    keep: Keep,
     tally: &mut Tally,
 ) -> Result<Compared, Stop> {
-    let window = pass.counts.window();
-    let end = window.end.min(pass.counts.end());
-    let page_bytes = (PAGE << table.order) / 8;
-    let step = PAGE * (READ / page_bytes).max(1);
-    let items = end.saturating_sub(window.start).div_ceil(step);
-    let next = AtomicUsize::new(0);
+    let work = Stretches::new(pass, table);
     let highest = AtomicU64::new(0);
     let shared = AtomicUsize::new(0);
-    let found = on_all_cores(usize::try_from(items).unwrap_or(usize::MAX), &|tally| {
+    let found = on_all_cores(work.count(), &|tally| {
         let mut comparison = Comparison {
             pass,
             table,
+            keep,
             tally,
             compared: Compared {
                 highest: 0,
@@ -206,15 +342,7 @@ pub(super) fn compare(
             },
             bytes: Vec::new(),
         };
-        loop {
-            let item = next.fetch_add(1, Ordering::Relaxed) as u64;
-            if item >= items {
-                break;
-            }
-            pass.subject.control.checkpoint()?;
-            let start = window.start + item * step;
-            let range = start..end.min(start + step);
-            pass.subject.control.advance(range.end - range.start);
+        while let Some(range) = work.next()? {
             comparison.compare(range)?;
         }
         highest.fetch_max(comparison.compared.highest, Ordering::Relaxed);
@@ -231,10 +359,50 @@ pub(super) fn compare(
     })
 }
 
+/// The clusters of a pass in stretches of whole pages, handed out to threads.
+pub(super) struct Stretches<'a> {
+    pass: &'a Pass<'a>,
+    next: AtomicU64,
+    end: u64,
+    step: u64,
+}
+
+impl<'a> Stretches<'a> {
+    pub(super) fn new(pass: &'a Pass<'a>, table: &RefcountTable) -> Self {
+        let window = pass.counts.window();
+        Self {
+            pass,
+            next: AtomicU64::new(window.start),
+            end: window.end.min(pass.counts.end()),
+            step: PAGE * (READ / table.page_bytes() as u64).max(1),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let clusters = self.end.saturating_sub(self.pass.counts.window().start);
+        usize::try_from(clusters.div_ceil(self.step)).unwrap_or(usize::MAX)
+    }
+
+    /// The next one.
+    pub(super) fn next(&self) -> Result<Option<Range<u64>>, Stop> {
+        let start = self.next.fetch_add(self.step, Ordering::Relaxed);
+        if start >= self.end {
+            return Ok(None);
+        }
+        let control = self.pass.subject.control;
+        control.checkpoint()?;
+        let range = start..self.end.min(start + self.step);
+        control.advance(range.end - range.start);
+        Ok(Some(range))
+    }
+}
+
 /// The comparison of one thread.
 struct Comparison<'a> {
     pass: &'a Pass<'a>,
     table: &'a RefcountTable,
+    keep: Keep,
     tally: &'a mut Tally,
     compared: Compared,
     /// Refcounts on disk of the clusters that are compared.
@@ -243,9 +411,9 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn compare(&mut self, clusters: Range<u64>) -> Result<(), Stop> {
-        let unreadable = self.load(&clusters)?;
-        let page_bytes = usize::try_from((PAGE << self.table.order) / 8).unwrap_or(0);
-        let bytes = std::mem::take(&mut self.bytes);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let unreadable = self.table.load(self.pass.subject, &clusters, &mut bytes)?;
+        let page_bytes = self.table.page_bytes();
         for (index, disk) in (0..).zip(bytes.chunks(page_bytes)) {
             let first = clusters.start + index * PAGE;
             let (mut page, _) = self.pass.counts.page(first);
@@ -258,65 +426,13 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// Reads the refcounts of `clusters`, blocks that follow each other at once. Returns the
-    /// clusters whose refcounts cannot be read.
-    fn load(&mut self, clusters: &Range<u64>) -> Result<Vec<Range<u64>>, Stop> {
-        let table = self.table;
-        let subject = self.pass.subject;
-        let as_bytes = |clusters: u64| (clusters << table.order).div_ceil(8);
-        let length = |clusters| usize::try_from(as_bytes(clusters)).unwrap_or(0);
-        self.bytes.clear();
-        self.bytes.resize(length(clusters.end - clusters.start), 0);
-        let mut unreadable: Vec<Range<u64>> = Vec::new();
-        // What is to be read next: file offset, and the part of the buffer.
-        let mut pending: (u64, Range<usize>) = (0, 0..0);
-        let mut at = clusters.start;
-        while at < clusters.end {
-            let index = at / table.block_clusters;
-            let end = ((index + 1) * table.block_clusters).min(clusters.end);
-            match table.block(index, subject.cluster_size()) {
-                Block::Absent => {}
-                Block::Unreadable => unreadable.push(at..end),
-                Block::At(offset) => {
-                    let offset = offset + as_bytes(at % table.block_clusters);
-                    let from = length(at - clusters.start);
-                    let to = length(end - clusters.start);
-                    let follows = pending.0 + pending.1.len() as u64 == offset;
-                    if follows && pending.1.end == from {
-                        pending.1.end = to;
-                    } else {
-                        subject.read_slice(&mut self.bytes[pending.1], pending.0)?;
-                        pending = (offset, from..to);
-                    }
-                }
-            }
-            at = end;
-        }
-        subject.read_slice(&mut self.bytes[pending.1], pending.0)?;
-        Ok(unreadable)
-    }
-
     /// The short way for a page whose counts and refcounts are all 0 or 1 and equal.
     fn is_equal(&mut self, page: &Page, disk: &[u8], first: u64) -> bool {
-        if page.is_empty() {
-            return disk.iter().fold(0, |all, byte| all | byte) == 0;
+        let equal = self.table.equals(page, disk);
+        if let Some(Some(highest)) = equal {
+            self.compared.highest = self.compared.highest.max(first + highest);
         }
-        if self.table.order != 4 {
-            return false;
-        }
-        let mut highest = 0;
-        for (at, block) in (0..).step_by(64).zip(disk.chunks(128)) {
-            match page.ones(at) {
-                Some(0) if block.iter().all(|byte| *byte == 0) => {}
-                Some(u64::MAX) if *block == ONES => highest = first + at + 63,
-                Some(ones) if is_equal_word(ones, block) => {
-                    highest = first + at + 63 - u64::from(ones.leading_zeros());
-                }
-                _ => return false,
-            }
-        }
-        self.compared.highest = self.compared.highest.max(highest);
-        true
+        equal.is_some()
     }
 
     /// The long way: cluster by cluster.
@@ -341,26 +457,15 @@ impl Comparison<'_> {
                 single[usize::try_from(at / 64).unwrap_or(0)] |= 1 << (at % 64);
             }
         }
-        page.replace(single);
+        if self.keep == Keep::DiskSingles {
+            page.replace(single);
+        }
     }
 
     fn compare_cluster(&mut self, cluster: u64, refcount: u64, count: u32) {
         let max = self.table.max();
         let host = cluster << self.pass.subject.cluster_bits;
-        for over in max..u64::from(count) {
-            let place = Place::new(Section::Tables, u64::MAX, over - max);
-            if !self.tally.wants(place) {
-                self.tally.corruptions += u64::from(count) - over;
-                break;
-            }
-            self.tally.corruption(place, Some(host), || {
-                format!(
-                    "ERROR: overflow cluster offset={host:#x}\nUse qemu-img amend to increase \
-                     the refcount entry width or qemu-img convert to create a clean copy if the \
-                     image cannot be opened for writing"
-                )
-            });
-        }
+        note_overflow(self.tally, max, count, host);
         let reference = u64::from(count).min(max);
         if refcount > 0 || reference > 0 {
             self.compared.highest = self.compared.highest.max(cluster);
@@ -370,6 +475,7 @@ impl Comparison<'_> {
             return;
         }
         let corruption = refcount < reference;
+        self.tally.needs_rebuild |= refcount == 0;
         if corruption {
             self.tally.corruptions += 1;
         } else {
@@ -392,6 +498,38 @@ impl Comparison<'_> {
     }
 }
 
+/// Counts the references of the pass's window that refcounts have no room for.
+pub(super) fn note_overflows(pass: &Pass<'_>, table: &RefcountTable, tally: &mut Tally) {
+    let max = table.max();
+    if max >= u64::from(u32::MAX) {
+        return;
+    }
+    let bits = pass.subject.cluster_bits;
+    pass.counts
+        .for_each_nonzero(pass.counts.window(), &mut |cluster, count| {
+            if u64::from(count) > max {
+                note_overflow(tally, max, count, cluster << bits);
+            }
+        });
+}
+
+fn note_overflow(tally: &mut Tally, max: u64, count: u32, host: u64) {
+    for over in max..u64::from(count) {
+        let place = Place::new(Section::Tables, u64::MAX, over - max);
+        if !tally.wants(place) {
+            tally.corruptions += u64::from(count) - over;
+            break;
+        }
+        tally.corruption(place, Some(host), || {
+            format!(
+                "ERROR: overflow cluster offset={host:#x}\nUse qemu-img amend to increase the \
+                 refcount entry width or qemu-img convert to create a clean copy if the image \
+                 cannot be opened for writing"
+            )
+        });
+    }
+}
+
 /// Whether 64 refcounts (or fewer, at the end) of 16 bits are 1 where `ones` has a bit and 0 elsewhere.
 fn is_equal_word(ones: u64, block: &[u8]) -> bool {
     block
@@ -402,7 +540,7 @@ fn is_equal_word(ones: u64, block: &[u8]) -> bool {
 
 /// Refcount `at` of a block with refcounts of `1 << order` bits. Narrow ones start at the least
 /// significant bit of a byte; wide ones are big-endian.
-fn decode(bytes: &[u8], order: u32, at: u64) -> u64 {
+pub(super) fn decode(bytes: &[u8], order: u32, at: u64) -> u64 {
     #[allow(clippy::cast_possible_truncation, reason = "inside a block in memory")]
     let at = at as usize;
     let narrow = |bits: usize| {
@@ -418,6 +556,23 @@ fn decode(bytes: &[u8], order: u32, at: u64) -> u64 {
         5 => u64::from(BigEndian::read_u32(&bytes[at * 4..])),
         _ => BigEndian::read_u64(&bytes[at * 8..]),
     }
+}
+
+/// The opposite of [`decode`]. The refcount must fit.
+pub(super) fn encode(bytes: &mut [u8], order: u32, at: u64, refcount: u64) {
+    #[allow(clippy::cast_possible_truncation, reason = "inside a block in memory")]
+    let at = at as usize;
+    if order < 3 {
+        let bits = 1 << order;
+        let (byte, shift) = (at * bits / 8, at * bits % 8);
+        let mask = u8::MAX >> (8 - bits) << shift;
+        #[allow(clippy::cast_possible_truncation, reason = "narrower than a byte")]
+        let value = (refcount as u8) << shift;
+        bytes[byte] = bytes[byte] & !mask | value & mask;
+        return;
+    }
+    let width = 1 << (order - 3);
+    bytes[at * width..(at + 1) * width].copy_from_slice(&refcount.to_be_bytes()[8 - width..]);
 }
 
 #[cfg(test)]
@@ -439,5 +594,21 @@ mod tests {
         assert_eq!(all(4, 2), [0xe421, 1]);
         assert_eq!(all(5, 2), [0xe421_0001, 2]);
         assert_eq!(all(6, 1), [0xe421_0001_0000_0002]);
+    }
+
+    #[test]
+    fn refcounts_of_every_width_are_encoded() {
+        for order in 0..=6 {
+            let count = 64 >> order;
+            for filled in [0, 0xff] {
+                let mut bytes = [filled; 8];
+                for at in 0..count {
+                    encode(&mut bytes, order, at, at % 2);
+                }
+                for at in 0..count {
+                    assert_eq!(decode(&bytes, order, at), at % 2, "{order} {at}");
+                }
+            }
+        }
     }
 }

@@ -2,20 +2,20 @@ use super::*;
 use crate::ErrorKind;
 use crate::storage::MemoryStorage;
 
-const CLUSTER: usize = 512;
-const COPIED: u64 = 1 << 63;
+pub(super) const CLUSTER: usize = 512;
+pub(super) const COPIED: u64 = 1 << 63;
 /// Clusters of data, so many that the file takes several pages of counts.
 const DATA: usize = 10_000;
 const L2_TABLES: usize = DATA.div_ceil(CLUSTER / 8);
 const L1_CLUSTERS: usize = (L2_TABLES * 8).div_ceil(CLUSTER);
-const FILE: usize = 1 + 1 + BLOCKS + L1_CLUSTERS + L2_TABLES + DATA;
+pub(super) const FILE: usize = 1 + 1 + BLOCKS + L1_CLUSTERS + L2_TABLES + DATA;
 const BLOCKS: usize = 40;
 const L1_AT: usize = 2 + BLOCKS;
-const L2_AT: usize = L1_AT + L1_CLUSTERS;
-const DATA_AT: usize = L2_AT + L2_TABLES;
+pub(super) const L2_AT: usize = L1_AT + L1_CLUSTERS;
+pub(super) const DATA_AT: usize = L2_AT + L2_TABLES;
 
 /// A sound image with 512-byte clusters, laid out as the constants say.
-fn image() -> Vec<u8> {
+pub(super) fn image() -> Vec<u8> {
     assert_eq!(FILE.div_ceil(CLUSTER / 2), BLOCKS);
     let mut image = vec![0; FILE * CLUSTER];
     image[..4].copy_from_slice(b"QFI\xfb");
@@ -53,11 +53,11 @@ fn put32(image: &mut [u8], at: usize, value: usize) {
     image[at..at + 4].copy_from_slice(&u32::try_from(value).unwrap().to_be_bytes());
 }
 
-fn put(image: &mut [u8], at: usize, value: u64) {
+pub(super) fn put(image: &mut [u8], at: usize, value: u64) {
     image[at..at + 8].copy_from_slice(&value.to_be_bytes());
 }
 
-fn check_with(image: &[u8], window: u64) -> CheckReport {
+pub(super) fn check_with(image: &[u8], window: u64) -> CheckReport {
     let storage = MemoryStorage::new(image.to_vec());
     let header = Header::read(&storage).unwrap();
     check_in_windows(&header, &storage, &Control::new(), window).unwrap()
