@@ -10,7 +10,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use layers::{LayerExtent, for_each_layer_extent};
+pub(crate) use layers::{LayerExtent, LayerWalk, for_each_layer_extent};
 pub use parallel::{Chunk, read_parallel};
 pub(crate) use pool::in_parallel;
 pub use trial::{Changes, TrialDisk};

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::chain::Chain;
+use crate::chain::name::{Target, resolve};
 
 impl Chain {
     /// The depth of the backing file that `name` means, as `qemu-img commit -b` takes it: relative
@@ -28,6 +29,21 @@ impl Chain {
                 reference.is_some_and(|reference| reference.name == name)
             })
             .map(|above| above + 1)
+    }
+
+    /// The depth of the link whose file `name`, written in the active layer, means; for deciding
+    /// whether a new backing file is one that the image stands on already.
+    #[must_use]
+    pub fn find_meant(&self, name: &str) -> Option<usize> {
+        let active = self.active().path.as_deref()?;
+        let Target::File { path, .. } = resolve(name, active) else {
+            return None;
+        };
+        let below = self.links().iter().skip(1);
+        below
+            .map(|link| link.path.as_deref())
+            .position(|link| link.is_some_and(|link| same_file(&path, link)))
+            .map(|below| below + 1)
     }
 }
 

@@ -66,11 +66,19 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     source::check_format_options(format.is_some(), open.image_opts)?;
     let source = Source::new(operand, format.as_deref(), &open)?;
     let progress = progress && !quiet;
+    if base.is_none() {
+        open.writable.push(1);
+    }
+    let chain = source.open(program, &open, Reach::Data)?;
     if progress {
         print_progress(0.0)?;
     }
     let outcome = (|| {
-        let (chain, depth) = open_with_base(program, &source, &mut open, base.as_deref())?;
+        let (chain, depth) = match base.as_deref() {
+            Some(name) => open_base(program, &source, chain, &mut open, name)?,
+            None if chain.links().len() > 1 => (chain, 1),
+            None => return Err(Failure::new("Image does not have a backing file")),
+        };
         let request = Commit {
             base: depth,
             // Only to the direct backing file without a word about it, the top is emptied.
@@ -97,22 +105,15 @@ fn parse_rate(value: &OsStr) -> Result<u64, Failure> {
     size::parse_as("rate limit", &value.to_string_lossy()).map_err(Failure::new)
 }
 
-/// Opens the image and the file that gets the data for change; the depth of that file.
-fn open_with_base(
+/// Opens the image again, and for change also the file of its chain that gets the data; the depth
+/// of that file.
+fn open_base(
     program: &Program,
     source: &Source,
+    chain: Chain,
     open: &mut OpenOptions,
-    base: Option<&str>,
+    name: &str,
 ) -> Result<(Chain, usize), Failure> {
-    let Some(name) = base else {
-        open.writable.push(1);
-        let chain = source.open(program, open, Reach::Data)?;
-        return if chain.links().len() > 1 {
-            Ok((chain, 1))
-        } else {
-            Err(Failure::new("Image does not have a backing file"))
-        };
-    };
     let find = |chain: &Chain| {
         chain.find_backing(name).ok_or_else(|| {
             Failure::new(format!(
@@ -121,7 +122,8 @@ fn open_with_base(
             ))
         })
     };
-    let depth = find(&source.open(program, open, Reach::Data)?)?;
+    let depth = find(&chain)?;
+    drop(chain);
     open.writable.push(depth);
     let chain = source.open(program, open, Reach::Data)?;
     // Nothing was locked in between.

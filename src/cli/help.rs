@@ -91,6 +91,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/partitions.txt"),
     },
     Verb {
+        name: "rebase",
+        run: crate::rebase::run,
+        summary: "Put an overlay on another backing file, or on none",
+        text: include_str!("help/rebase.txt"),
+    },
+    Verb {
         name: "resize",
         run: crate::resize::run,
         summary: "Give the guest disk another size",

@@ -24,6 +24,7 @@ mod output;
 mod partitions;
 mod program;
 mod progress;
+mod rebase;
 mod resize;
 mod size;
 mod snapshot;

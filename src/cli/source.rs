@@ -36,6 +36,8 @@ pub(crate) struct OpenOptions {
 /// One image of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
+    /// What could not be done when it could not be opened.
+    intro: &'static str,
     /// As typed: how messages call it.
     shown: String,
     /// How QEMU calls the file in what it prints.
@@ -81,13 +83,28 @@ impl Source {
         });
         match named {
             Ok((named, format)) => Ok(Self {
+                intro: COULD_NOT_OPEN,
                 filename: named.file.to_string_lossy().into_owned(),
                 path: named.file.into(),
                 format,
                 shown,
             }),
-            Err(reason) => Err(could_not_open(&shown, &reason)),
+            Err(reason) => Err(could_not_open(COULD_NOT_OPEN, &shown, &reason)),
         }
+    }
+
+    /// The image that is to become a backing file: `name` as the overlay will write it, `file` as
+    /// it is found from here.
+    pub(crate) fn new_backing(
+        name: &str,
+        file: &OsStr,
+        format: Option<&OsStr>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            intro: "Could not open new backing file",
+            shown: name.to_owned(),
+            ..Self::new(file, format, &OpenOptions::default())?
+        })
     }
 
     /// How QEMU calls the file.
@@ -268,7 +285,7 @@ impl Source {
     }
 
     fn could_not_open(&self, reason: &str) -> Failure {
-        could_not_open(&self.shown, reason)
+        could_not_open(self.intro, &self.shown, reason)
     }
 }
 
@@ -416,8 +433,10 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-fn could_not_open(shown: &str, reason: &str) -> Failure {
-    Failure::new(format!("Could not open '{shown}': {reason}"))
+const COULD_NOT_OPEN: &str = "Could not open";
+
+fn could_not_open(intro: &str, shown: &str, reason: &str) -> Failure {
+    Failure::new(format!("{intro} '{shown}': {reason}"))
 }
 
 /// Why the file `name` could not be opened, in the words of `qemu-img` where it has some.

@@ -40,21 +40,50 @@ pub(crate) fn for_each_layer_extent(
             })
         });
     }
-    let held = HELD / layers.len().max(1);
-    let mut cursors: Vec<_> = layers
-        .iter()
-        .map(|layer| Cursor::new(layer.as_ref(), range.end, held))
-        .collect();
-    let end = cursors.first().map_or(0, |cursor| cursor.end);
-    let mut position = range.start;
-    while position < end {
-        let extent = decide(&mut cursors, position, end)?;
-        position = extent.guest.end;
+    let mut walk = LayerWalk::new(layers, range);
+    while let Some(extent) = walk.next()? {
         if visit(extent).is_break() {
             break;
         }
     }
     Ok(())
+}
+
+/// As [`for_each_layer_extent`], one extent after the other for whoever asks, so that two walks
+/// can go side by side.
+pub(crate) struct LayerWalk<'a> {
+    cursors: Vec<Cursor<'a>>,
+    position: u64,
+    end: u64,
+}
+
+impl<'a> LayerWalk<'a> {
+    /// Over `range`, cut to the size of the first layer; without layers over nothing.
+    pub(crate) fn new(layers: &'a [Arc<dyn ImageDriver>], range: Range<u64>) -> Self {
+        let held = HELD / layers.len().max(1);
+        let cursors: Vec<_> = layers
+            .iter()
+            .map(|layer| Cursor::new(layer.as_ref(), range.end, held))
+            .collect();
+        Self {
+            end: cursors.first().map_or(0, |cursor| cursor.end),
+            cursors,
+            position: range.start,
+        }
+    }
+
+    /// The next extent; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`ImageDriver::for_each_extent`] of any layer.
+    pub(crate) fn next(&mut self) -> Result<Option<LayerExtent>> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let extent = decide(&mut self.cursors, self.position, self.end)?;
+        self.position = extent.guest.end;
+        Ok(Some(extent))
+    }
 }
 
 /// The longest run from `position` on that one layer decides about in one way.

@@ -8,6 +8,7 @@ pub mod difference;
 pub mod measure;
 pub mod plan;
 mod rate;
+pub mod rebase;
 pub mod resize;
 pub mod snapshot;
 pub mod warning;

@@ -12,6 +12,7 @@
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `flush` | the order in which all that reaches the disk |
+//! | `amend` | other properties of the header |
 //!
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
 //! that costs nothing here, as only what was flushed must be counted.
@@ -19,6 +20,7 @@
 #![allow(dead_code, reason = "the verbs that build on this follow one by one")]
 
 mod allocator;
+mod amend;
 mod blocks;
 mod deltas;
 mod flush;
@@ -44,7 +46,7 @@ use crate::image::info::Format;
 use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::{feature, snapshot};
 use crate::image::registry::WritableFiles;
-use crate::image::writer::ImageWriter;
+use crate::image::writer::{Amendment, ImageWriter};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::GuestOffset;
 
@@ -212,6 +214,10 @@ impl ImageWriter for Qcow2Writer {
 
     fn discard(&self, _range: Range<u64>, _reveal_backing: bool) -> Result<()> {
         Err(self.lacks("guest writes"))
+    }
+
+    fn amend(&self, amendment: &Amendment, _control: &Control) -> Result<(), Stop> {
+        self.amend_header(amendment)
     }
 
     fn flush(&self) -> Result<()> {
