@@ -33,10 +33,10 @@ const OFFSET_END: u64 = 1 << 56;
 pub(super) struct L2Format {
     pub(super) cluster_bits: u32,
     /// Version 2 has no zero clusters.
-    version: u32,
+    pub(super) version: u32,
     pub(super) extended: bool,
     /// Guest clusters are in an external data file, each at its own guest offset.
-    data_file: bool,
+    pub(super) data_file: bool,
 }
 
 /// A stretch of an L2 table.

@@ -17,6 +17,7 @@
 mod bitmap;
 mod cache;
 mod check;
+mod compress;
 mod compressed;
 mod create;
 mod encode;

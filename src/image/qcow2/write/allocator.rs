@@ -34,6 +34,11 @@ impl Allocator {
         self.pending.len() > MAX_PENDING
     }
 
+    /// Whether the file may end in the middle of a sector: behind compressed data.
+    pub(super) fn may_end_anywhere(&self) -> bool {
+        self.compressed_at.is_some()
+    }
+
     /// Takes the references that wait, as changes that touch each refcount block once.
     pub(super) fn take_pending(&mut self) -> Vec<Change> {
         let mut runs = std::mem::take(&mut self.pending);

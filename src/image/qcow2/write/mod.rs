@@ -8,6 +8,10 @@
 //! | `structures` | which clusters must not be overwritten |
 //! | `allocator` | where new clusters go |
 //! | `tables` | L1 and L2 tables |
+//! | `mapping` | what an L2 entry says of a cluster |
+//! | `guest`, `cow` | guest writes, with what was there before around them |
+//! | `zero` | zeroes and discards |
+//! | `pack` | compressed writes, giving up everything |
 //! | `read` | guest data and extents as they are now |
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
@@ -22,9 +26,13 @@
 mod allocator;
 mod amend;
 mod blocks;
+mod cow;
 mod deltas;
 mod flush;
+mod guest;
 mod header;
+mod mapping;
+mod pack;
 mod read;
 mod refcounts;
 mod snapshot_table;
@@ -34,6 +42,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod zero;
 
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -44,7 +53,8 @@ use crate::image::driver::{SnapshotSelector, check_range};
 use crate::image::extent::Extent;
 use crate::image::info::Format;
 use crate::image::qcow2::entry::L2Format;
-use crate::image::qcow2::{feature, snapshot};
+use crate::image::qcow2::header::Header;
+use crate::image::qcow2::{bitmap, feature, snapshot};
 use crate::image::registry::WritableFiles;
 use crate::image::writer::{Amendment, ImageWriter};
 use crate::storage::{Storage, WritableStorage};
@@ -90,6 +100,8 @@ struct State {
     structures: Structures,
     /// The L2 table that was last found to be referenced once.
     exclusive_l2: Option<u64>,
+    /// Bitmaps that would have to record guest writes.
+    has_enabled_bitmaps: bool,
     /// Why nothing works any more.
     poisoned: Option<(ErrorKind, String)>,
 }
@@ -167,6 +179,20 @@ impl Qcow2Writer {
         })
     }
 
+    fn check_inside(&self, offset: u64, length: u64) -> Result<()> {
+        let size = self.virtual_size();
+        match offset.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::OutOfBounds,
+                format!(
+                    "change of {length} bytes at guest offset {offset:#x} passes the end of the \
+                     disk at {size:#x}"
+                ),
+            )),
+        }
+    }
+
     /// Names the file in `error`.
     fn name(&self, error: Error) -> Error {
         match self.storage.path() {
@@ -204,16 +230,35 @@ impl ImageWriter for Qcow2Writer {
         self.walk(range, visit).map_err(|error| self.name(error))
     }
 
-    fn write_at(&self, _buf: &[u8], _offset: GuestOffset) -> Result<()> {
-        Err(self.lacks("guest writes"))
+    fn write_at(&self, buf: &[u8], offset: GuestOffset) -> Result<()> {
+        self.check_inside(offset.0, buf.len() as u64)
+            .and_then(|()| self.write(buf, offset.0))
+            .map_err(|error| self.name(error))
     }
 
-    fn write_zeroes(&self, _range: Range<u64>, _discard: bool) -> Result<()> {
-        Err(self.lacks("guest writes"))
+    fn write_compressed(&self, cluster: &[u8], offset: GuestOffset) -> Result<()> {
+        self.check_inside(offset.0, cluster.len() as u64)
+            .and_then(|()| self.write_packed(cluster, offset.0))
+            .map_err(|error| self.name(error))
     }
 
-    fn discard(&self, _range: Range<u64>, _reveal_backing: bool) -> Result<()> {
-        Err(self.lacks("guest writes"))
+    fn write_zeroes(&self, range: Range<u64>, discard: bool) -> Result<()> {
+        self.check_inside(range.start, range.end.saturating_sub(range.start))
+            .and_then(|()| self.zero(range, discard))
+            .map_err(|error| self.name(error))
+    }
+
+    fn discard(&self, range: Range<u64>, reveal_backing: bool) -> Result<()> {
+        self.check_inside(range.start, range.end.saturating_sub(range.start))
+            .and_then(|()| self.give_up(range, reveal_backing))
+            .map_err(|error| self.name(error))
+    }
+
+    fn make_empty(&self, control: &Control) -> Result<(), Stop> {
+        self.empty(control).map_err(|stop| match stop {
+            Stop::Cancelled => Stop::Cancelled,
+            Stop::Failed(error) => Stop::Failed(self.name(error)),
+        })
     }
 
     fn amend(&self, amendment: &Amendment, _control: &Control) -> Result<(), Stop> {
@@ -266,6 +311,7 @@ impl State {
             allocator: Allocator::default(),
             structures: Structures::default(),
             exclusive_l2: None,
+            has_enabled_bitmaps: has_enabled_bitmaps(reader, fields),
             poisoned: None,
             data_file: files.data_file,
             backing: files.backing,
@@ -343,6 +389,13 @@ impl State {
         let entries = self.l1.entries().to_vec();
         self.claim_l2_tables(&entries)
     }
+}
+
+/// Whether there are bitmaps that must record what is written. Who cannot tell says yes.
+fn has_enabled_bitmaps(storage: &dyn Storage, header: &Header) -> bool {
+    bitmap::read(storage, header).map_or(true, |bitmaps| {
+        bitmaps.iter().any(|bitmap| bitmap.facts.auto)
+    })
 }
 
 /// Refuses images that must not or cannot be changed.

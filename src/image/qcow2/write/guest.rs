@@ -1,0 +1,324 @@
+//! Guest writes: in place where a cluster is the guest's alone, into new clusters elsewhere.
+
+use std::ops::Range;
+use std::sync::{MutexGuard, RwLockReadGuard};
+
+use crate::error::Result;
+use crate::image::qcow2::feature;
+use crate::image::qcow2::write::mapping::{Mapping, Place};
+use crate::image::qcow2::write::tables::uncounted;
+use crate::image::qcow2::write::{Qcow2Writer, State};
+use crate::units::MIB;
+
+/// A write is done in pieces of at most this many bytes: what is allocated and not yet linked
+/// stays bounded.
+const PIECE: u64 = 4 * MIB;
+
+/// A part of a write that needs no table while its data is written.
+#[derive(Debug)]
+struct Step {
+    guest: Range<u64>,
+    /// Where the data goes in the data storage.
+    host: u64,
+    /// These are new clusters, to be linked once the data is there.
+    is_fresh: bool,
+}
+
+impl Qcow2Writer {
+    /// See [`crate::image::ImageWriter::write_at`]; the range is inside the virtual size.
+    pub(super) fn write(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.for_each_piece(offset..offset + buf.len() as u64, PIECE, &mut |piece| {
+            let at = |guest: u64| usize::try_from(guest - offset).unwrap_or(usize::MAX);
+            self.write_piece(&buf[at(piece.start)..at(piece.end)], piece)
+        })
+    }
+
+    /// Calls `change` with pieces of `range` that one L2 table maps, at most `limit` bytes each.
+    pub(super) fn for_each_piece(
+        &self,
+        range: Range<u64>,
+        limit: u64,
+        change: &mut dyn FnMut(Range<u64>) -> Result<()>,
+    ) -> Result<()> {
+        let reach = self.lock().format.table_reach();
+        let mut at = range.start;
+        while at < range.end {
+            let end_of_table = (at - at % reach).saturating_add(reach);
+            let end = range.end.min(end_of_table).min(at.saturating_add(limit));
+            change(at..end)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Begins a change of the guest bytes `range`: early barriers are done if memory asks for
+    /// them.
+    pub(super) fn begin(
+        &self,
+        range: &Range<u64>,
+    ) -> Result<(RwLockReadGuard<'_, ()>, MutexGuard<'_, State>)> {
+        loop {
+            let inflight = self.enter();
+            let mut state = self.lock();
+            state.check_usable()?;
+            if !state.is_over_limit() {
+                state.before_guest_write(range)?;
+                return Ok((inflight, state));
+            }
+            drop(state);
+            drop(inflight);
+            self.exclusive()?.checkpoint()?;
+        }
+    }
+
+    fn write_piece(&self, buf: &[u8], range: Range<u64>) -> Result<()> {
+        let (_inflight, mut state) = self.begin(&range)?;
+        let mut steps = Vec::new();
+        let planned = state.plan(buf, range.clone(), &mut steps);
+        if let Err(error) = planned {
+            state.abandon(&steps);
+            return Err(error);
+        }
+        drop(state);
+        for step in &steps {
+            let at = |guest: u64| usize::try_from(guest - range.start).unwrap_or(usize::MAX);
+            let part = &buf[at(step.guest.start)..at(step.guest.end)];
+            if let Err(error) = self.data.write_at(part, step.host) {
+                self.lock().abandon(&steps);
+                return Err(error);
+            }
+        }
+        if steps.iter().any(|step| step.is_fresh) {
+            let mut state = self.lock();
+            for step in steps.iter().filter(|step| step.is_fresh) {
+                state.link(step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Called before each change of guest data. Enabled dirty bitmaps that do not record it must
+    /// not be believed any more: that is on disk before the change is.
+    ///
+    /// # Errors
+    /// As [`Self::write_header`].
+    pub(super) fn before_guest_write(&mut self, range: &Range<u64>) -> Result<()> {
+        let _ = range;
+        if !self.has_enabled_bitmaps {
+            return Ok(());
+        }
+        self.has_enabled_bitmaps = false;
+        self.header.fields.autoclear_features &= !feature::BITMAPS;
+        self.write_header()
+    }
+
+    /// Decides where each part of a write goes. Parts that need the old content are written right
+    /// here.
+    fn plan(&mut self, buf: &[u8], range: Range<u64>, steps: &mut Vec<Step>) -> Result<()> {
+        let size = self.cluster_size();
+        let table = self.table_for_change(range.start)?;
+        let mappings = self.mappings(table, &range)?;
+        let first = range.start - range.start % size;
+        let mut index = 0;
+        while index < mappings.len() {
+            let cluster = first + index as u64 * size;
+            let guest = cluster.max(range.start)..(cluster + size).min(range.end);
+            let mapping = mappings[index];
+            let own = self.own_host(&mapping)?;
+            index += 1;
+            if let Some(host) = own.filter(|_| self.is_in_place(&mapping, &guest)) {
+                push_in_place(steps, guest, host, size);
+                continue;
+            }
+            let is_whole = guest.end - guest.start == size;
+            if own.is_some() || !is_whole || self.data_file.is_some() {
+                let at = usize::try_from(guest.start - range.start).unwrap_or(usize::MAX);
+                let length = usize::try_from(guest.end - guest.start).unwrap_or(usize::MAX);
+                self.write_part(table, guest, &buf[at..at + length], &mapping)?;
+                continue;
+            }
+            let mut wanted = 1;
+            while let Some(next) = mappings.get(index) {
+                let end = first + (index as u64 + 1) * size;
+                if end > range.end || self.own_host(next)?.is_some() {
+                    break;
+                }
+                wanted += 1;
+                index += 1;
+            }
+            self.plan_fresh(cluster, wanted, steps)?;
+        }
+        Ok(())
+    }
+
+    /// New clusters for `count` guest clusters from `guest` on, in as few runs as there are.
+    fn plan_fresh(&mut self, mut guest: u64, mut count: u64, steps: &mut Vec<Step>) -> Result<()> {
+        while count > 0 {
+            let (host, found) = self.allocate_up_to(count)?;
+            let end = guest + (found << self.cluster_bits());
+            steps.push(Step {
+                guest: guest..end,
+                host,
+                is_fresh: true,
+            });
+            guest = end;
+            count -= found;
+        }
+        Ok(())
+    }
+
+    /// Makes the entries of a step lead to its new clusters, whatever they said until now: a
+    /// write that was done meanwhile was the first of the two.
+    fn link(&mut self, step: &Step) -> Result<()> {
+        let (format, size) = (self.format, self.cluster_size());
+        let table = self.table_for_change(step.guest.start)?;
+        for (index, old) in self.mappings(table, &step.guest)?.into_iter().enumerate() {
+            let further = index as u64 * size;
+            let new = Mapping::data(format, step.host + further);
+            self.replace(table, step.guest.start + further, &old, &new)?;
+        }
+        Ok(())
+    }
+
+    /// Gives new clusters back that will not be linked.
+    fn abandon(&mut self, steps: &[Step]) {
+        for step in steps.iter().filter(|step| step.is_fresh) {
+            let count = (step.guest.end - step.guest.start) >> self.cluster_bits();
+            if let Err(error) = self.release(step.host, count) {
+                self.poison(error);
+            }
+        }
+    }
+
+    /// The L2 table that maps `guest`, ready to be changed.
+    pub(super) fn table_for_change(&mut self, guest: u64) -> Result<u64> {
+        let index = usize::try_from(guest / self.format.table_reach()).unwrap_or(usize::MAX);
+        self.l2_table_for_change(index)
+    }
+
+    /// What the table says of the clusters that `range` touches.
+    pub(super) fn mappings(&mut self, table: u64, range: &Range<u64>) -> Result<Vec<Mapping>> {
+        let (format, size) = (self.format, self.cluster_size());
+        let clusters = self.indices(range);
+        let base = range.start - range.start % size;
+        let bytes = &self.l2.get(table)?[format.bytes_of(clusters)];
+        let entry_size = if format.extended { 16 } else { 8 };
+        bytes
+            .chunks_exact(entry_size)
+            .zip(0_u64..)
+            .map(|(entry, index)| {
+                format
+                    .decode(entry, base + index * size)
+                    .map_err(|error| error.with_offset(table))
+            })
+            .collect()
+    }
+
+    /// The entries of its table that the clusters of `range` have.
+    fn indices(&self, range: &Range<u64>) -> Range<usize> {
+        let bits = self.cluster_bits();
+        let per_table = self.format.entries_per_table();
+        // Both are in one table, of at most 2^18 entries.
+        let first = usize::try_from((range.start >> bits) % per_table).unwrap_or(usize::MAX);
+        let last = usize::try_from(((range.end - 1) >> bits) % per_table).unwrap_or(usize::MAX);
+        first..last + 1
+    }
+
+    /// Writes the entry of the cluster at `guest`, and drops the reference that is gone with the
+    /// old one.
+    pub(super) fn replace(
+        &mut self,
+        table: u64,
+        guest: u64,
+        old: &Mapping,
+        new: &Mapping,
+    ) -> Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        let format = self.format;
+        let words = format.encode(new)?;
+        self.drop_place(old, new)?;
+        let part = format.bytes_of(self.indices(&(guest..guest + 1)));
+        let entry = &mut self.change_l2(table, part.clone())?[part];
+        entry[..8].copy_from_slice(&words[0].to_be_bytes());
+        if format.extended {
+            entry[8..].copy_from_slice(&words[1].to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Drops the reference to where a cluster was, unless it stays there.
+    pub(super) fn drop_place(&mut self, old: &Mapping, new: &Mapping) -> Result<()> {
+        let bits = self.cluster_bits();
+        let (host, length) = match (old.place, new.place) {
+            _ if self.data_file.is_some() => return Ok(()),
+            (Place::None, _) => return Ok(()),
+            (Place::Plain { host, .. }, Place::Plain { host: new, .. }) if host == new => {
+                return Ok(());
+            }
+            (Place::Plain { host, .. }, _) => (host, 1 << bits),
+            (Place::Compressed(place), _) => (place.host, place.length),
+        };
+        for cluster in host >> bits..=(host + length - 1) >> bits {
+            if self.refcounts.get(cluster)? == 0 {
+                return Err(uncounted(cluster << bits, "a cluster"));
+            }
+        }
+        self.free_bytes(host, length);
+        Ok(())
+    }
+
+    /// The host offset of a cluster that may be written in place.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] when it is counted as free, or a structure is there.
+    pub(super) fn own_host(&mut self, mapping: &Mapping) -> Result<Option<u64>> {
+        let Place::Plain { host, .. } = mapping.place else {
+            return Ok(None);
+        };
+        if self.data_file.is_some() {
+            return Ok(Some(host));
+        }
+        let cluster = host >> self.cluster_bits();
+        match self.refcounts.get(cluster)? {
+            0 => Err(uncounted(host, "a cluster")),
+            1 => {
+                let checked = self.structures.check_free(cluster, 1, "guest data");
+                checked.map_err(|error| self.refuse_overlap(error))?;
+                Ok(Some(host))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether nothing but the bytes themselves must be written, the cluster being the guest's
+    /// alone.
+    fn is_in_place(&self, mapping: &Mapping, guest: &Range<u64>) -> bool {
+        let size = self.cluster_size();
+        let start = guest.start % size;
+        let part = start..start + (guest.end - guest.start);
+        let touched = self.format.subclusters(&part);
+        let is_copied = matches!(mapping.place, Place::Plain { copied: true, .. });
+        is_copied && mapping.allocated & touched == touched
+    }
+}
+
+fn push_in_place(steps: &mut Vec<Step>, guest: Range<u64>, cluster_host: u64, size: u64) {
+    let host = cluster_host + guest.start % size;
+    if let Some(last) = steps.last_mut()
+        && !last.is_fresh
+        && last.guest.end == guest.start
+        && last.host + (last.guest.end - last.guest.start) == host
+    {
+        last.guest.end = guest.end;
+        return;
+    }
+    steps.push(Step {
+        guest,
+        host,
+        is_fresh: false,
+    });
+}
