@@ -30,7 +30,8 @@ const LAYERS: [&[&str]; 9] = [
 const SIBLINGS_MEET: [usize; 2] = [0, 3];
 
 /// The files of `src/image` and `src/fs` that are no format's own.
-const SHARED_BY_DRIVERS: [&str; 13] = [
+const SHARED_BY_DRIVERS: [&str; 14] = [
+    "change",
     "check",
     "driver",
     "extent",

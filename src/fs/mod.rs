@@ -7,6 +7,7 @@
 mod apfs;
 mod bitlocker;
 mod btrfs;
+pub mod change;
 mod exfat;
 mod ext;
 mod extents;

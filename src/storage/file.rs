@@ -130,6 +130,24 @@ impl FileStorage {
         self.is_locked
     }
 
+    /// Visits the parts of `range` that the host has given the file, those included that were
+    /// only reserved and read as zeroes. Where the host does not tell, everything is one.
+    ///
+    /// # Errors
+    /// When the host fails.
+    pub fn for_each_reserved(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Range<u64>),
+    ) -> Result<()> {
+        let start = range.start;
+        runs::for_each_reserved(&self.file, range, visit).map_err(|error| {
+            Error::io("cannot find extents", error)
+                .with_path(&self.path)
+                .with_offset(start)
+        })
+    }
+
     /// Whether somebody (this process included) has it open for writing, also where no lock says
     /// so: a loop device, a program that knows nothing of QEMU's locks, a VM that waits for an
     /// incoming migration. `None` where the host does not tell: block devices, network file

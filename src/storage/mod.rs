@@ -27,7 +27,7 @@ pub use lock::LockMode;
 pub use log::{Change, Crash, CrashFile, CrashPlan, Crashes, LogStorage, Loss, Record, WriteLog};
 pub use memory::MemoryStorage;
 pub use new_file::NewFile;
-pub use window::WindowStorage;
+pub use window::{WindowStorage, WritableWindow};
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -121,6 +121,37 @@ fn is_plain(flags: u32) -> bool {
     flags & !PLAIN == 0 && (flags & UNKNOWN == 0 || flags & DELALLOC != 0)
 }
 
+/// Visits the extents that the host has given the file in `range`, written or only reserved; where
+/// it does not tell, everything is one.
+pub(super) fn for_each_reserved(
+    file: &File,
+    range: Range<u64>,
+    visit: &mut dyn FnMut(Range<u64>),
+) -> io::Result<()> {
+    if !reports_all_extents(file) {
+        visit(range);
+        return Ok(());
+    }
+    let mut fiemap = Fiemap::new();
+    let mut position = range.start;
+    while position < range.end {
+        let extents = fiemap.read(file.as_fd(), position, range.end - position)?;
+        let Some(last) = extents.last() else {
+            break;
+        };
+        for extent in extents {
+            let end = extent.logical.saturating_add(extent.length).min(range.end);
+            visit(extent.logical.max(range.start)..end);
+        }
+        let next = last.logical.saturating_add(last.length);
+        if last.flags & LAST != 0 || next <= position {
+            break;
+        }
+        position = next;
+    }
+    Ok(())
+}
+
 /// Finds runs by `FIEMAP`. The answer is what is left to be found otherwise.
 fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::Result<Range<u64>> {
     let mut fiemap = Fiemap::new();

@@ -1,0 +1,186 @@
+//! Making, resizing, checking and naming file systems.
+//!
+//! The trusted tools do the work where there are any; they never see the disk. They get a sparse
+//! scratch file with a copy of what one partition holds, and what they change in it comes back
+//! ([`scratch`]). So a tool that fails, or does what it should not, has changed nothing.
+//! `resize2fs` with an offset, for one, cuts the disk behind its partition off.
+//!
+//! | file | is |
+//! |---|---|
+//! | `capability` | which change is possible for which file system, and what it needs |
+//! | `tool` | running a tool: no shell, no input, bounded |
+//! | `scratch` | the copy that it works on |
+//! | `commands` | how each tool is called, and what it says |
+//! | `swap` | swap areas, which need no tool |
+
+mod capability;
+mod commands;
+mod scratch;
+mod swap;
+mod tool;
+
+use std::path::Path;
+
+pub use capability::{Action, Capability, capability};
+
+use crate::control::{Control, Stop};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::FsKind;
+use crate::storage::{Storage, WritableStorage};
+
+use scratch::Scratch;
+
+/// A change of the file system in one partition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// A new, empty one; whatever was there is lost.
+    Make {
+        /// Which.
+        kind: FsKind,
+        /// What it is called.
+        label: Option<String>,
+    },
+    /// Makes it as large as its partition.
+    Grow,
+    /// Makes it at most as large as this many bytes.
+    Shrink(u64),
+    /// Repairs what can be repaired without asking.
+    Repair,
+    /// Gives it another name; an empty one is none.
+    Label(String),
+    /// Gives it another identifier, drawn at random.
+    NewUuid,
+}
+
+/// What became of a change, or of a check.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// The tools that ran, as command lines without the file.
+    pub commands: Vec<String>,
+    /// What they said, bounded.
+    pub said: String,
+}
+
+/// Changes the file system of kind `kind` (of [`Change::Make`]: whatever) in `partition`. Scratch
+/// files are made in `folder`, as large as what is used in the partition.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when that is not possible, with the reason; [`ErrorKind::NotFound`]
+/// when the tool is not installed, naming its package; [`ErrorKind::Refused`] when the tool refused
+/// or found damage, with what it said. Nothing is changed then. I/O errors.
+pub fn change(
+    partition: &dyn WritableStorage,
+    kind: FsKind,
+    change: &Change,
+    folder: &Path,
+    control: &Control,
+) -> Result<Outcome, Stop> {
+    let (kind, action) = match change {
+        Change::Make { kind, .. } => (*kind, Action::Make),
+        Change::Grow => (kind, Action::Grow),
+        Change::Shrink(_) => (kind, Action::Shrink),
+        Change::Repair => (kind, Action::Repair),
+        Change::Label(_) => (kind, Action::Label),
+        Change::NewUuid => (kind, Action::Uuid),
+    };
+    match capability(kind, action) {
+        Capability::Native => Ok(swap::change(partition, change)?),
+        Capability::Tool { .. } => {
+            let commands = commands::of_change(kind, change, partition.size()?)?;
+            let content = match change {
+                Change::Make { .. } => scratch::Content::None,
+                _ => scratch::Content::Of(kind),
+            };
+            let scratch = Scratch::copy(partition, content, folder, control)?;
+            let outcome = commands::run_all(&commands, scratch.path(), control)?;
+            scratch.bring_back(partition, control)?;
+            Ok(outcome)
+        }
+        Capability::Missing { program, package } => Err(missing(program, package).into()),
+        Capability::Never(reason) => Err(Error::unsupported(reason).into()),
+    }
+}
+
+/// Checks the file system without changing it: an error that carries what the tool said when
+/// it is not clean.
+///
+/// # Errors
+/// As [`change`].
+pub fn check(
+    partition: &dyn Storage,
+    kind: FsKind,
+    folder: &Path,
+    control: &Control,
+) -> Result<Outcome, Stop> {
+    match capability(kind, Action::Check) {
+        Capability::Native => Ok(Outcome::default()),
+        Capability::Tool { .. } => {
+            let scratch = Scratch::copy(partition, scratch::Content::Of(kind), folder, control)?;
+            Ok(commands::run_all(
+                &commands::of_check(kind),
+                scratch.path(),
+                control,
+            )?)
+        }
+        Capability::Missing { program, package } => Err(missing(program, package).into()),
+        Capability::Never(reason) => Err(Error::unsupported(reason).into()),
+    }
+}
+
+/// The fewest bytes that the file system can be made to fit in, by what its tool says.
+///
+/// # Errors
+/// As [`change`].
+pub fn minimum_size(
+    partition: &dyn Storage,
+    kind: FsKind,
+    folder: &Path,
+    control: &Control,
+) -> Result<u64, Stop> {
+    match capability(kind, Action::Shrink) {
+        Capability::Native => Ok(swap::MINIMUM),
+        Capability::Tool { .. } => {
+            let scratch = Scratch::copy(partition, scratch::Content::Of(kind), folder, control)?;
+            Ok(commands::minimum_size(kind, scratch.path(), control)?)
+        }
+        Capability::Missing { program, package } => Err(missing(program, package).into()),
+        Capability::Never(reason) => Err(Error::unsupported(reason).into()),
+    }
+}
+
+/// Mends what a file system knows of its own place after its partition has moved to byte offset
+/// `start` of the disk: the "hidden sectors" of FAT and NTFS boot sectors, which boot code adds up.
+///
+/// # Errors
+/// I/O errors.
+pub fn moved(
+    partition: &dyn WritableStorage,
+    kind: FsKind,
+    start: u64,
+    sector_size: u64,
+) -> Result<()> {
+    const HIDDEN_SECTORS: u64 = 28;
+    let backup = match kind {
+        FsKind::Fat12 | FsKind::Fat16 => None,
+        FsKind::Fat32 => Some(6 * sector_size),
+        FsKind::Ntfs => partition.size()?.checked_sub(sector_size),
+        _ => return Ok(()),
+    };
+    // The field has 32 bits; behind 2 TiB nothing boots that way.
+    let sectors = u32::try_from(start / sector_size).unwrap_or(u32::MAX);
+    for boot in [Some(0), backup].into_iter().flatten() {
+        let mut sector = [0; 512];
+        partition.read_at(&mut sector, boot)?;
+        if sector[510..] == [0x55, 0xaa] {
+            partition.write_at(&sectors.to_le_bytes(), boot + HIDDEN_SECTORS)?;
+        }
+    }
+    Ok(())
+}
+
+fn missing(program: &str, package: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("the program '{program}' is needed for this; it is in the package '{package}'"),
+    )
+}
