@@ -26,6 +26,9 @@ use layout::Layout;
 /// With smaller clusters the feature name table is left out, as QEMU does.
 const MIN_CLUSTER_FOR_NAMES: u64 = 8192;
 
+const NEEDS_VERSION_3: &str =
+    "only supported with compatibility level 1.1 and above (use version=v3 or greater)";
+
 /// What a new image shall be. The default is QEMU's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Qcow2Options {
@@ -114,24 +117,29 @@ pub fn create_qcow2(
 }
 
 impl Qcow2Options {
-    /// Whether QCOW2 has such images; with QEMU's words where it has not.
+    /// Whether QCOW2 has such images; with QEMU's words where it has not, and the first of several
+    /// mistakes in QEMU's order.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] naming the option.
     pub fn check(&self) -> Result<()> {
-        self.check_clusters()?;
-        if self.version < 3 {
-            self.check_version_2()?;
-        }
         if !(2..=3).contains(&self.version) {
             return Err(invalid(format!("there is no version {}", self.version)));
         }
-        if !self.refcount_bits.is_power_of_two() || self.refcount_bits > 64 {
+        self.check_clusters()?;
+        if self.backing.is_some() && self.preallocation != Preallocation::Off && !self.extended_l2 {
             return Err(invalid(
-                "Refcount width must be a power of two and may not exceed 64 bits",
+                "Backing file and preallocation can only be used at the same time if extended_l2 \
+                 is on",
             ));
         }
+        self.check_refcounts()?;
         self.check_files()?;
+        if self.version < 3 && self.compression != Compression::Zlib {
+            return Err(invalid(format!(
+                "Non-zlib compression type is {NEEDS_VERSION_3}"
+            )));
+        }
         if !self.size.is_multiple_of(512) {
             return Err(invalid(format!(
                 "the size {} is not a multiple of 512",
@@ -199,13 +207,18 @@ impl Qcow2Options {
 
     fn check_clusters(&self) -> Result<()> {
         let size = self.cluster_size;
+        if self.extended_l2 && self.version < 3 {
+            return Err(invalid(format!(
+                "Extended L2 entries are {NEEDS_VERSION_3}"
+            )));
+        }
         if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) {
             return Err(invalid(
                 "Cluster size must be a power of two between 512 and 2048k",
             ));
         }
         let smallest = MIN_SUBCLUSTER * 32;
-        if self.extended_l2 && self.version >= 3 && size < smallest {
+        if self.extended_l2 && size < smallest {
             return Err(invalid(format!(
                 "Extended L2 entries are only supported with cluster sizes of at least {smallest} \
                  bytes"
@@ -214,26 +227,20 @@ impl Qcow2Options {
         Ok(())
     }
 
-    fn check_version_2(&self) -> Result<()> {
-        const NEEDED: &str =
-            "only supported with compatibility level 1.1 and above (use version=v3 or greater)";
-        if self.extended_l2 {
-            return Err(invalid(format!("Extended L2 entries are {NEEDED}")));
+    fn check_refcounts(&self) -> Result<()> {
+        if self.version < 3 && self.lazy_refcounts {
+            return Err(invalid(format!("Lazy refcounts {NEEDS_VERSION_3}")));
         }
-        if self.data_file.is_some() {
-            return Err(invalid(format!("External data files are {NEEDED}")));
+        if !self.refcount_bits.is_power_of_two() || self.refcount_bits > 64 {
+            return Err(invalid(
+                "Refcount width must be a power of two and may not exceed 64 bits",
+            ));
         }
-        if self.lazy_refcounts {
-            return Err(invalid(format!("Lazy refcounts {NEEDED}")));
-        }
-        if self.refcount_bits != 16 && self.refcount_bits.is_power_of_two() {
+        if self.version < 3 && self.refcount_bits != 16 {
             return Err(invalid(
                 "Different refcount widths than 16 bits require compatibility level 1.1 or above \
                  (use version=v3 or greater)",
             ));
-        }
-        if self.compression != Compression::Zlib {
-            return Err(invalid(format!("Non-zlib compression type is {NEEDED}")));
         }
         Ok(())
     }
@@ -242,28 +249,24 @@ impl Qcow2Options {
         if self.data_file_raw && self.data_file.is_none() {
             return Err(invalid("data-file-raw requires data-file"));
         }
-        let Some(backing) = &self.backing else {
-            return Ok(());
-        };
-        if self.data_file_raw {
+        if self.data_file_raw && self.backing.is_some() {
             return Err(invalid(
                 "Backing file and data-file-raw cannot be used at the same time",
             ));
         }
-        if self.preallocation != Preallocation::Off && !self.extended_l2 {
-            return Err(invalid(
-                "Backing file and preallocation can only be used at the same time if extended_l2 \
-                 is on",
-            ));
-        }
-        if backing.name.is_empty() || backing.name.len() as u64 > MAX_BACKING_NAME {
+        if self.version < 3 && self.data_file.is_some() {
             return Err(invalid(format!(
-                "a backing file name has 1 to {MAX_BACKING_NAME} bytes, not {}",
-                backing.name.len()
-            ))
-            .with_field("backing_file_size"));
+                "External data files are {NEEDS_VERSION_3}"
+            )));
         }
-        Ok(())
+        let name = self.backing.as_ref().map(|backing| backing.name.len());
+        match name {
+            Some(length) if length == 0 || length as u64 > MAX_BACKING_NAME => Err(invalid(
+                format!("a backing file name has 1 to {MAX_BACKING_NAME} bytes, not {length}"),
+            )
+            .with_field("backing_file_size")),
+            _ => Ok(()),
+        }
     }
 
     fn cluster_bits(&self) -> u32 {
