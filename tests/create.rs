@@ -11,8 +11,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::holder::Holder;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Disks up to this size are compared byte by byte.
+const SMALL: u64 = 16 << 20;
 
 /// What is there before each command.
 fn furnish(folder: &Path) {
@@ -83,11 +87,13 @@ impl Pair {
                 }
             }
         }
-        if content(theirs, name) != content(ours, name) {
+        let size = our_info["virtual-size"].as_u64();
+        if size.is_some_and(|size| size <= SMALL) && content(theirs, name) != content(ours, name) {
             return Some("the contents differ\n".into());
         }
-        // Without preallocated tables there is one layout.
-        let is_mapped = line.contains("preallocation=") && !line.contains("preallocation=off");
+        // Without preallocated tables there is one layout, as long as one refcount block does.
+        let is_mapped = line.contains("cluster_size=512") && size > Some(SMALL)
+            || line.contains("preallocation=") && !line.contains("preallocation=off");
         if !is_mapped && !line.contains("data_file_raw") {
             let bytes = |folder: &Path| fs::read(folder.join(name)).expect("it is there");
             if bytes(theirs) != bytes(ours) {
@@ -471,4 +477,159 @@ fn options_in_many_combinations_are_the_same() {
         .map(|words| words.iter().map(String::as_str).collect())
         .collect();
     assert_same(&commands);
+}
+
+/// Sizes and layouts at the limits of the format and of the host.
+#[test]
+fn hostile_options_are_the_same() {
+    assert_lines_same(&[
+        "create -f qcow2 new.qcow2 1E",
+        "create -f qcow2 new.qcow2 7E",
+        "create -f qcow2 new.qcow2 8E",
+        "create -f qcow2 new.qcow2 9223372036854775807",
+        "create -f qcow2 new.qcow2 18446744073709551615",
+        "create -f raw new.raw 9223372036854775807",
+        "create -f raw new.raw 9223372036854775296",
+        "create -f qcow2 -o size=16E new.qcow2",
+        "create -f qcow2 -o size=-1 new.qcow2",
+        "create -f qcow2 new.qcow2 64T",
+        "create -f qcow2 -o cluster_size=512 new.qcow2 10G",
+        "create -f qcow2 -o cluster_size=512,refcount_bits=64 new.qcow2 1T",
+        "create -f qcow2 -o cluster_size=2M,refcount_bits=1 new.qcow2 2E",
+        "create -f qcow2 -o cluster_size=2M new.qcow2 3E",
+        "create -f qcow2 -o cluster_size=2M,extended_l2=on new.qcow2 1E",
+        "create -f qcow2 -o cluster_size=2M,extended_l2=on new.qcow2 2E",
+        "create -f qcow2 -o preallocation=full new.qcow2 7E",
+        "create -f qcow2 -o cluster_size=0 new.qcow2 1M",
+        "create -f qcow2 -o cluster_size=256 new.qcow2 1M",
+        "create -f qcow2 -o cluster_size=4M new.qcow2 1M",
+        "create -f qcow2 -o cluster_size=-512 new.qcow2 1M",
+        "create -f qcow2 -o cluster_size=1E new.qcow2 1M",
+        "create -f qcow2 -o refcount_bits=0 new.qcow2 1M",
+        "create -f qcow2 -o refcount_bits=128 new.qcow2 1M",
+        "create -f qcow2 -o refcount_bits=-1 new.qcow2 1M",
+        "create -f qcow2 -o refcount_bits=4294967312 new.qcow2 1M",
+        "create -f qcow2 -o refcount_bits=x new.qcow2 1M",
+        "create -f qcow2 -o compression_type=lz4 new.qcow2 1M",
+        "create -f qcow2 -o preallocation=x new.qcow2 1M",
+        "create -f qcow2 -o compat= new.qcow2 1M",
+        "create -f qcow2 -o encryption=on new.qcow2 1M",
+        "create -f qcow2 -o encrypt.format=luks new.qcow2 1M",
+        "create -f qcow2 -o data_file=nope/d new.qcow2 1M",
+        "create -f qcow2 -o data_file= new.qcow2 1M",
+        "create -f qcow2 -o data_file=sub new.qcow2 1M",
+        "create -f raw -o preallocation=full new.raw 7E",
+    ]);
+}
+
+/// Who uses the target, or the data file, keeps it.
+#[test]
+fn files_in_use_are_refused_in_the_same_words() {
+    for options in [&["-f", "qcow2"][..], &["-f", "qcow2", "-r"]] {
+        let pair = Pair::new();
+        let users = [&pair.theirs, &pair.ours]
+            .map(|folder| Holder::qemu_io(options, &folder.path().join("base.qcow2")));
+        for words in [
+            ["create", "-f", "qcow2", "base.qcow2", "1M"].as_slice(),
+            &["create", "-f", "raw", "base.qcow2", "1M"],
+            &[
+                "create",
+                "-f",
+                "qcow2",
+                "-o",
+                "data_file=base.qcow2",
+                "new.qcow2",
+                "1M",
+            ],
+            &[
+                "create",
+                "-f",
+                "qcow2",
+                "-b",
+                "base.qcow2",
+                "-F",
+                "qcow2",
+                "top.qcow2",
+            ],
+        ] {
+            assert_eq!(pair.difference(words), None);
+        }
+        drop(users);
+    }
+}
+
+/// Ours: what was there stays until the new image is whole.
+#[test]
+fn the_target_is_replaced_whole_or_kept() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let pair = Pair::new();
+    let folder = pair.ours.path();
+    let target = folder.join("base.qcow2");
+    let old = fs::read(&target).expect("it is there");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("it is ours");
+    symlink("base.qcow2", folder.join("link.qcow2")).expect("it can be made");
+    let names = |folder: &Path| fs::read_dir(folder).expect("it is a folder").count();
+    let before = names(folder);
+
+    let create = |words: &[&str]| {
+        let words = [&["create", "-f", "qcow2"], words].concat();
+        common::output(common::ours().args(words).current_dir(folder))
+    };
+    for words in [
+        &["-o", "cluster_size=3", "link.qcow2", "1M"][..],
+        &["-b", "./base.qcow2", "-F", "qcow2", "link.qcow2"],
+    ] {
+        let refused = create(words);
+        assert_eq!(refused.status.code(), Some(1), "{}", seen(&refused));
+        assert_eq!(fs::read(&target).expect("it is there"), old);
+        assert_eq!(names(folder), before);
+    }
+    let made = create(&["link.qcow2", "1M"]);
+    assert!(made.status.success(), "{}", seen(&made));
+    let warning = "warning: 'link.qcow2' exists and is overwritten (qcow2, 196616 bytes)\n";
+    assert_eq!(String::from_utf8_lossy(&made.stderr), warning);
+    assert_eq!(names(folder), before);
+    let metadata = fs::metadata(&target).expect("it is there");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+    assert_eq!(info(folder, "base.qcow2")["virtual-size"], 1 << 20);
+}
+
+/// A host that has no space in the middle of the work leaves nothing behind, and the message says
+/// what could not be done where.
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let folder = common::scratch();
+    for (format, preallocation, what) in [
+        ("raw", "full", "cannot write 1048576 bytes (at offset 0x"),
+        ("qcow2", "full", "cannot write 4194304 bytes (at offset 0x"),
+        (
+            "raw",
+            "falloc",
+            "cannot reserve space of 67108864 bytes (at offset 0x0)",
+        ),
+        (
+            "qcow2",
+            "falloc",
+            "cannot reserve space of 67108864 bytes (at offset 0x",
+        ),
+    ] {
+        // A disk of 8 MiB that only these commands see.
+        let script = "mount -t tmpfs -o size=8m none . && cd \"$PWD\" || exit 99; \"$@\"; \
+                      code=$?; ls -A; exit $code";
+        let mut shell = common::tool("unshare");
+        shell.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        shell.arg(common::ours().get_program());
+        shell.args(["create", "-q", "-f", format, "-o"]);
+        shell
+            .arg(format!("preallocation={preallocation}"))
+            .args(["new", "64M"]);
+        let output = common::output(shell.current_dir(folder.path()));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        for part in ["new.part: ", what, "No space left on device"] {
+            assert!(message.contains(part), "{message} has no {part:?}");
+        }
+        let left = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(left, "", "{format} {preallocation}");
+    }
 }

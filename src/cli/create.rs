@@ -283,7 +283,7 @@ impl Work<'_> {
             .write(&image, &Control::new())
             .map_err(|stop| match stop {
                 Stop::Cancelled => "cancelled".into(),
-                Stop::Failed(error) => self.cannot_write(&error, format),
+                Stop::Failed(error) => self.cannot_write(&error, format, size),
             })
     }
 
@@ -303,9 +303,13 @@ impl Work<'_> {
 
     /// What the format has not is said as it is; what the host could not do, with file, place and
     /// cause.
-    fn cannot_write(&self, error: &Error, format: Format) -> String {
+    fn cannot_write(&self, error: &Error, format: Format, size: u64) -> String {
         match cause(error) {
-            Some(cause) if cause.raw_os_error() == Some(libc::EFBIG) => {
+            // Not in the middle of it, as at a limit of the process, but as a whole.
+            Some(cause)
+                if cause.raw_os_error() == Some(libc::EFBIG)
+                    && error.offset().is_some_and(|offset| offset >= size) =>
+            {
                 let hint = match format {
                     Format::Qcow2 => " (try using a larger cluster size)",
                     _ => "",

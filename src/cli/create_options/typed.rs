@@ -1,6 +1,6 @@
 //! Options of a new image as the engine takes them, with the complaints of QEMU's option visitor.
 
-use platter::image::{Compression, FileReference, Preallocation, Qcow2Options};
+use platter::image::{Compression, FileReference, Format, Preallocation, Qcow2Options};
 
 use super::{CreateOptions, flag_of, number_of};
 use crate::size;
@@ -142,11 +142,13 @@ impl CreateOptions {
             .map_or(Ok(false), |text| flag_of(name, text))
     }
 
+    /// `size` in whole sectors. QEMU's sizes have a sign, and it meets this limit in two ways.
     fn rounded(&self, size: u64) -> Result<u64, String> {
         let rounded = size.checked_next_multiple_of(SECTOR);
-        rounded.ok_or_else(|| {
-            let format = self.format;
-            format!("The image size is too large for file format '{format}'")
+        let rounded = rounded.filter(|size| i64::try_from(*size).is_ok());
+        rounded.ok_or_else(|| match self.format {
+            Format::Raw => "Could not resize file: Invalid argument".into(),
+            _ => "Could not resize image: Image size cannot be negative".into(),
         })
     }
 

@@ -26,6 +26,7 @@ pub fn create_raw(
         return Err(Error::unsupported("raw images have no metadata to preallocate").into());
     }
     match before {
+        // Also before all of it is written: what cannot be so long fails at once.
         Before::Nothing => storage.set_len(size)?,
         Before::Old => {
             let length = storage.size()?;

@@ -112,32 +112,23 @@ impl Layout {
         }
     }
 
-    /// Zeroes where the metadata goes, and the length.
+    /// The length first, so that what cannot be so long fails at once; then zeroes where the
+    /// metadata goes.
     fn prepare(&self, storage: &dyn WritableStorage, before: Before) -> Result<()> {
+        storage.set_len(match self.preallocation {
+            // The last table may be cut where its entries end, as QEMU does.
+            Preallocation::Off => self.l1_offset + self.l1_entries * 8,
+            _ if self.has_data_file => self.l2.end,
+            _ => self.data.end,
+        })?;
         match before {
             // Header and refcounts get their whole clusters, so that the host has the space; the
             // rest stays a hole until it is written.
-            Before::Nothing => {
-                storage.write_zeroes(0..self.refcounts.end() * self.cluster_size)?;
-                storage.set_len(self.file_length())
-            }
+            Before::Nothing => storage.write_zeroes(0..self.refcounts.end() * self.cluster_size),
             Before::Old => {
                 storage.write_zeroes(0..self.l2.end)?;
-                storage.flush()?;
-                storage.set_len(self.file_length())
+                storage.flush()
             }
-        }
-    }
-
-    /// The last table may be cut where its entries end, as QEMU does.
-    fn file_length(&self) -> u64 {
-        if self.preallocation == Preallocation::Off {
-            return self.l1_offset + self.l1_entries * 8;
-        }
-        if self.has_data_file {
-            self.l2.end
-        } else {
-            self.data.end
         }
     }
 
