@@ -12,12 +12,17 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use common::{output, run_tool, scratch, tool};
 use platter::Control;
 use platter::chain::{Chain, ChainOptions};
 use platter::image::ImageWriter;
 use platter::units::GuestOffset;
+
+/// One test at a time: a program that another thread is just starting holds our locks until it
+/// runs.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// SplitMix64.
 struct Random(u64);
@@ -320,6 +325,7 @@ fn create(folder: &Path, options: &Options, level: usize, size: usize) -> PathBu
 
 /// Changes each image of a chain of `depth` in turn, closing and verifying in between.
 fn exercise(options: Options, depth: usize, snapshots: usize, seed: u64) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = scratch();
     let mut random = Random(seed);
     let mut backing: Option<Vec<u8>> = None;
@@ -423,6 +429,7 @@ fn external_data_files() {
 #[test]
 fn an_emptied_overlay_reads_as_its_backing_file() {
     for (index, snapshots) in [0, 1].into_iter().enumerate() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = scratch();
         let mut random = Random(600 + index as u64);
         let options = Options {

@@ -17,6 +17,8 @@ const MAX_PENDING: usize = 1 << 18;
 pub(super) struct Allocator {
     /// No cluster below this one is free.
     first_free: u64,
+    /// Clusters from here on were never written, by anybody: they read as zeroes.
+    blank_from: u64,
     /// Where the next compressed cluster goes, in the middle of a host cluster.
     compressed_at: Option<u64>,
     /// References that are gone, but not yet from the disk: their refcounts fall after the next
@@ -25,6 +27,14 @@ pub(super) struct Allocator {
 }
 
 impl Allocator {
+    /// For a file of `length` bytes.
+    pub(super) fn new(length: u64, cluster_bits: u32) -> Self {
+        Self {
+            blank_from: length.div_ceil(1 << cluster_bits),
+            ..Self::default()
+        }
+    }
+
     /// Whether references wait to be dropped.
     pub(super) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
@@ -97,6 +107,16 @@ impl State {
         Ok((run.start << self.cluster_bits(), run.end - run.start))
     }
 
+    /// As [`Self::allocate`] for one cluster; whether it was never written and reads as zeroes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn allocate_maybe_blank(&mut self) -> Result<(u64, bool)> {
+        let blank_from = self.allocator.blank_from;
+        let run = self.allocate_run(1, 1)?;
+        Ok((run.start << self.cluster_bits(), run.start >= blank_from))
+    }
+
     /// As [`Self::allocate`], for a structure.
     ///
     /// # Errors
@@ -130,6 +150,7 @@ impl State {
                 if next.start == cluster + 1 && self.refcounts.has_block(next.start) {
                     self.check_allocation(&next)?;
                     self.refcounts.adjust(cluster..cluster + 2, 1)?;
+                    self.allocator.blank_from = self.allocator.blank_from.max(next.end);
                     if self.allocator.first_free == next.start {
                         self.allocator.first_free = next.end;
                     }
@@ -200,6 +221,7 @@ impl State {
                 continue;
             }
             self.refcounts.adjust(run.clone(), 1)?;
+            self.allocator.blank_from = self.allocator.blank_from.max(run.end);
             // A run of several clusters may have been looked for behind smaller gaps.
             if min == 1 || run.start == from {
                 self.allocator.first_free = run.end;
@@ -238,6 +260,7 @@ impl State {
         let claimed = self.structures.claim(at, 1, Structure::RefcountBlock);
         claimed.map_err(|error| self.refuse_overlap(error))?;
         self.refcounts.add_block(index, at);
+        self.allocator.blank_from = self.allocator.blank_from.max(at + 1);
         if at / per_block != index {
             self.refcounts.adjust(at..at + 1, 1)?;
         }

@@ -22,10 +22,13 @@ impl State {
         let (format, size) = (self.format, self.cluster_size());
         let cluster = guest.start - guest.start % size;
         let own = self.own_host(old)?;
-        let (host, kept) = match own {
-            Some(host) => (host, old.allocated),
-            None if self.data_file.is_some() => (cluster, 0),
-            None => (self.allocate(1)?, 0),
+        let (host, kept, is_blank) = match own {
+            Some(host) => (host, old.allocated, false),
+            None if self.data_file.is_some() => (cluster, 0, false),
+            None => {
+                let (host, is_blank) = self.allocate_maybe_blank()?;
+                (host, 0, is_blank)
+            }
         };
         let part = guest.start - cluster..guest.end - cluster;
         let touched = format.subclusters(&part);
@@ -35,7 +38,7 @@ impl State {
             _ => old.allocated & !touched,
         };
         let span = self.span(&part, touched, kept, copied);
-        let written = self.write_span(host, cluster, &span, &part, data);
+        let written = self.write_span((host, is_blank), cluster, &span, &part, data);
         if let Err(error) = written {
             if own.is_none() && self.data_file.is_none() {
                 self.release(host, 1)?;
@@ -56,7 +59,7 @@ impl State {
         let format = self.format;
         let size = self.cluster_size();
         let host = self.allocate(1)?;
-        if let Err(error) = self.write_span(host, cluster, &(0..size), &(0..0), &[]) {
+        if let Err(error) = self.write_span((host, false), cluster, &(0..size), &(0..0), &[]) {
             self.release(host, 1)?;
             return Err(error);
         }
@@ -87,10 +90,11 @@ impl State {
     }
 
     /// Writes the bytes `span` of the guest cluster at `cluster` to its place at `host`: `data` at
-    /// `part`, around it what is there now.
+    /// `part`, around it what is there now. In a place that is blank, zeroes around the data need
+    /// not be written.
     fn write_span(
         &mut self,
-        host: u64,
+        (host, is_blank): (u64, bool),
         cluster: u64,
         span: &Range<u64>,
         part: &Range<u64>,
@@ -106,16 +110,23 @@ impl State {
         } else {
             [span.start..part.start, part.end..span.end]
         };
-        for gap in gaps {
-            if !gap.is_empty() {
-                let into = &mut buffer[at(gap.start)..at(gap.end)];
-                self.read_current(cluster + gap.start..cluster + gap.end, into)?;
+        let mut written = span.clone();
+        for gap in gaps.into_iter().filter(|gap| !gap.is_empty()) {
+            let into = &mut buffer[at(gap.start)..at(gap.end)];
+            self.read_current(cluster + gap.start..cluster + gap.end, into)?;
+            if is_blank && is_zero(into) {
+                if gap.start == span.start {
+                    written.start = gap.end;
+                } else {
+                    written.end = gap.start;
+                }
             }
         }
         if !part.is_empty() {
             buffer[at(part.start)..at(part.end)].copy_from_slice(data);
         }
-        self.data_storage().write_at(&buffer, host + span.start)
+        let bytes = &buffer[at(written.start)..at(written.end)];
+        self.data_storage().write_at(bytes, host + written.start)
     }
 
     /// What the guest reads at `range` of one cluster; zeroes behind the end of its disk.
@@ -175,4 +186,10 @@ impl State {
     pub(super) fn data_storage(&self) -> &dyn WritableStorage {
         self.data_file.as_ref().unwrap_or(&self.storage).as_ref()
     }
+}
+
+/// Whether all bytes are 0.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }

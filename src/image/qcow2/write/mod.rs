@@ -21,7 +21,10 @@
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
 //! that costs nothing here, as only what was flushed must be counted.
 
-#![allow(dead_code, reason = "the verbs that build on this follow one by one")]
+#![allow(
+    dead_code,
+    reason = "bitmaps and repairs that build on this follow one by one"
+)]
 
 mod allocator;
 mod amend;
@@ -54,9 +57,9 @@ use crate::image::extent::Extent;
 use crate::image::info::Format;
 use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
-use crate::image::qcow2::{bitmap, feature, snapshot};
+use crate::image::qcow2::{self, bitmap, feature, snapshot};
 use crate::image::registry::WritableFiles;
-use crate::image::writer::{Amendment, ImageWriter};
+use crate::image::writer::{Amendment, ImageWriter, Repair};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::GuestOffset;
 
@@ -294,8 +297,12 @@ impl State {
     fn open(files: WritableFiles) -> Result<Self> {
         let storage = files.storage;
         let reader: &dyn Storage = storage.as_ref();
-        let header = HeaderCluster::read(reader)?;
+        let mut header = HeaderCluster::read(reader)?;
         check_writable(&header, files.data_file.is_some())?;
+        if header.is_dirty() {
+            mend(storage.as_ref())?;
+            header = HeaderCluster::read(reader)?;
+        }
         let fields = &header.fields;
         let table_bytes = usize::try_from(fields.cluster_size()).unwrap_or(usize::MAX);
         let mut state = Self {
@@ -308,7 +315,7 @@ impl State {
                 L2_CACHE_BYTES,
             ),
             refcounts: Refcounts::open(Arc::clone(&storage), fields)?,
-            allocator: Allocator::default(),
+            allocator: Allocator::new(storage.size()?, fields.cluster_bits),
             structures: Structures::default(),
             exclusive_l2: None,
             has_enabled_bitmaps: has_enabled_bitmaps(reader, fields),
@@ -391,6 +398,21 @@ impl State {
     }
 }
 
+/// Repairs an image that was not closed well, as the format asks for.
+fn mend(storage: &dyn WritableStorage) -> Result<()> {
+    match qcow2::repair(storage, Repair::All, &Control::new()) {
+        Ok(_) => {}
+        Err(Stop::Failed(error)) => return Err(error),
+        Err(Stop::Cancelled) => return Ok(()),
+    }
+    if HeaderCluster::read(storage)?.is_dirty() {
+        return Err(Error::corrupt(
+            "the image was not closed well, and a repair does not mend all of it",
+        ));
+    }
+    Ok(())
+}
+
 /// Whether there are bitmaps that must record what is written. Who cannot tell says yes.
 fn has_enabled_bitmaps(storage: &dyn Storage, header: &Header) -> bool {
     bitmap::read(storage, header).map_or(true, |bitmaps| {
@@ -404,11 +426,6 @@ fn check_writable(header: &HeaderCluster, has_data_file: bool) -> Result<()> {
     if fields.incompatible_features & feature::CORRUPT != 0 {
         return Err(Error::unsupported(
             "the image is marked corrupt; it must be repaired before it can be changed",
-        ));
-    }
-    if header.is_dirty() {
-        return Err(Error::unsupported(
-            "the image was not closed well; it must be repaired before it can be changed",
         ));
     }
     if let Some(method) = fields.encryption {
