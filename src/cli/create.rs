@@ -344,7 +344,7 @@ fn cause(error: &Error) -> Option<&io::Error> {
 }
 
 /// The file that a target's name means.
-fn path_of(name: &OsStr) -> Result<PathBuf, String> {
+pub(crate) fn path_of(name: &OsStr) -> Result<PathBuf, String> {
     let text = name.to_string_lossy();
     match protocol(&text) {
         None => Ok(PathBuf::from(name)),

@@ -39,6 +39,25 @@ pub struct ClusterPlace {
     pub refcount: Option<u64>,
 }
 
+/// A compressed cluster as it is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoredCluster {
+    /// Guest offset: a multiple of the cluster size.
+    pub guest: u64,
+    /// Where its data begins.
+    pub host: HostOffset,
+    /// Bytes up to the end of the last 512-byte sector that the data reaches into.
+    pub length: u64,
+}
+
+impl StoredCluster {
+    /// The byte behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.host.0 + self.length
+    }
+}
+
 /// One opened image file. All methods take `&self` and may be called from several threads.
 pub trait ImageDriver: Debug + Send + Sync {
     /// The facts of the header.
@@ -101,6 +120,20 @@ pub trait ImageDriver: Debug + Send + Sync {
     /// When the tables that tell cannot be read.
     fn has_preallocated_metadata(&self) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Visits the compressed clusters of `range` as they are stored, in guest order, until the
+    /// visitor breaks; everything else is passed over. A format without any visits none.
+    ///
+    /// # Errors
+    /// As [`Self::for_each_extent`].
+    fn for_each_stored_cluster(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(StoredCluster) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let _ = (range, visit);
+        Ok(())
     }
 
     /// Where a guest offset is mapped; `None` for a format without tables.

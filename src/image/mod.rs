@@ -15,11 +15,14 @@ mod registry;
 pub mod writer;
 
 pub use check::{CheckReport, Finding};
-pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector};
+pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster};
 pub use extent::{Extent, ExtentState};
 pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 pub use probe::{Probe, probe};
-pub use qcow2::{Compression, Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
+pub use qcow2::{
+    ClusterCompressor, Compression, Filled, Qcow2Builder, Qcow2Options, Qcow2Tables,
+    RefcountLayout, Refcounts, create_qcow2,
+};
 pub use raw::create_raw;
 pub use registry::{WritableFiles, open, open_writable, repair};
 pub use writer::{Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{FileReference, Format, Preallocation, Qcow2Options, create_qcow2, create_raw};
 use crate::storage::FileId;
 
-use target::Target;
+pub(in crate::op) use target::Target;
 
 /// What is made.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -81,6 +81,16 @@ impl CompressedCluster {
         }
     }
 
+    /// The place of `length` bytes at `host` as an L2 entry has it, without [`COMPRESSED`]. `None`
+    /// where it does not fit into one.
+    pub(super) fn encode(host: u64, length: u64, cluster_bits: u32) -> Option<u64> {
+        let offset_bits = 62 - (cluster_bits - 8);
+        let last = host.checked_add(length.checked_sub(1)?)?;
+        let sectors = last / 512 - host / 512;
+        (last >> offset_bits == 0 && sectors >> (cluster_bits - 8) == 0)
+            .then_some(host | sectors << offset_bits)
+    }
+
     /// The byte behind it.
     pub(super) fn end(self) -> u64 {
         self.host + self.length

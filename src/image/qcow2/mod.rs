@@ -10,15 +10,18 @@
 //! | `cache`, `read`, `compressed` | guest data |
 //! | `refcount` | how often a cluster is referenced |
 //! | `write` | everything that changes an image |
+//! | `create`, `build` | new images, empty or with their content |
+//! | `compressor` | compressing clusters |
 //! | `check` | whether references and refcounts agree |
 //! | `encode` | the header as bytes |
-//! | `create` | new images |
 
 mod bitmap;
+mod build;
 mod cache;
 mod check;
 mod compress;
 mod compressed;
+mod compressor;
 mod create;
 mod encode;
 mod entry;
@@ -42,13 +45,17 @@ use std::sync::Arc;
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::check::CheckReport;
-use crate::image::driver::{ClusterPlace, ImageDriver, SnapshotSelector, check_range};
+use crate::image::driver::{
+    ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster, check_range,
+};
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
 use crate::image::writer::{Repair, RepairReport};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::{GuestOffset, HostOffset};
 
+pub use build::{Filled, Qcow2Builder};
+pub use compressor::ClusterCompressor;
 pub use create::{Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, create_qcow2};
 pub use header::Compression;
 
@@ -220,6 +227,15 @@ impl ImageDriver for Qcow2 {
     fn has_preallocated_metadata(&self) -> Result<bool> {
         let storage = self.file.storage.as_ref();
         refcount::has_preallocated_metadata(storage, &self.file.header)
+            .map_err(|error| self.name(error))
+    }
+
+    fn for_each_stored_cluster(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(StoredCluster) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.stored_clusters(range, visit)
             .map_err(|error| self.name(error))
     }
 

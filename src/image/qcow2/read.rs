@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::image::driver::ClusterPlace;
+use crate::image::driver::{ClusterPlace, StoredCluster};
 use crate::image::extent::ExtentState;
 use crate::image::qcow2::Qcow2;
 use crate::image::qcow2::compressed::decompress;
@@ -75,6 +75,35 @@ impl Qcow2 {
             place.refcount = Some(refcount(storage, &self.file.header, host)?);
         }
         Ok(Some(place))
+    }
+
+    /// See [`crate::image::ImageDriver::for_each_stored_cluster`].
+    pub(super) fn stored_clusters(
+        &self,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(StoredCluster) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let range = range.start..range.end.min(self.info.virtual_size);
+        self.for_each_cached_run(range, &mut |part, run| {
+            if run.state != ExtentState::Compressed {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let bits = self.l2.cluster_bits;
+            let clusters = (run.guest.start >> bits)..run.guest.end.div_ceil(1 << bits);
+            for (cluster, index) in clusters.zip(run.entry..) {
+                let entry = self.l2.entry_word(part.words, index).unwrap_or(0);
+                let place = CompressedCluster::parse(entry & (COMPRESSED - 1), bits);
+                let stored = StoredCluster {
+                    guest: cluster << bits,
+                    host: HostOffset(place.host),
+                    length: place.length,
+                };
+                if visit(stored).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// Visits the runs of `range` with the help of the cache.

@@ -62,6 +62,9 @@ pub(super) struct Cut {
     pub(super) batch: u64,
     /// Clusters of this many bytes can be copied as they are stored; 0: none.
     pub(super) stored_unit: u64,
+    /// The target has a backing file: what the source does not name reads as that, and zeroes
+    /// have to be told.
+    pub(super) has_base: bool,
 }
 
 /// Cuts runs into batches and sends those.
@@ -91,9 +94,11 @@ impl Cutter {
     /// Takes the next run; breaks when nobody receives any more.
     pub(super) fn take(&mut self, run: &SourceRun) -> ControlFlow<()> {
         match run.state {
-            RunState::Zero => ControlFlow::Continue(()),
+            RunState::Base => ControlFlow::Continue(()),
+            RunState::Zero if !self.cut.has_base => ControlFlow::Continue(()),
+            RunState::Zero => self.take_whole(run),
             RunState::Compressed { .. } if self.cut.stored_unit == self.cut.unit => {
-                self.take_stored(run)
+                self.take_whole(run)
             }
             RunState::Compressed { .. } | RunState::Data => self.take_data(run.range.clone()),
         }
@@ -101,13 +106,13 @@ impl Cutter {
 
     /// The rest of the disk.
     pub(super) fn finish(mut self) {
-        if self.zero_up_to(self.cut.size).is_continue() {
+        if self.skip_to(self.cut.size).is_continue() {
             let _ = self.send();
         }
     }
 
-    /// Compressed clusters that are there as a whole stay as they are; parts of them are data.
-    fn take_stored(&mut self, run: &SourceRun) -> ControlFlow<()> {
+    /// Units that are alike throughout stay what they are; parts of units are data.
+    fn take_whole(&mut self, run: &SourceRun) -> ControlFlow<()> {
         let Range { start, end } = run.range;
         let first = align_up(start, self.cut.unit)
             .unwrap_or(u64::MAX)
@@ -123,7 +128,10 @@ impl Cutter {
         if start < first {
             self.take_data(start..first)?;
         }
-        self.zero_up_to(first)?;
+        self.skip_to(first)?;
+        if run.state == RunState::Zero {
+            self.push(last, run.state);
+        }
         while self.position < last {
             let room = MAX_STORED.max(self.cut.unit) - self.stored;
             let next = last.min(self.position + room);
@@ -147,7 +155,7 @@ impl Cutter {
         if end <= self.position {
             return ControlFlow::Continue(());
         }
-        self.zero_up_to(start)?;
+        self.skip_to(start)?;
         while self.position < end {
             // At multiples of the batch, so that pieces stay aligned to the host's blocks.
             let aligned = (self.position / self.cut.batch + 1).saturating_mul(self.cut.batch);
@@ -163,9 +171,14 @@ impl Cutter {
         ControlFlow::Continue(())
     }
 
-    fn zero_up_to(&mut self, end: u64) -> ControlFlow<()> {
+    fn skip_to(&mut self, end: u64) -> ControlFlow<()> {
         if self.position < end {
-            self.push(end, RunState::Zero);
+            let state = if self.cut.has_base {
+                RunState::Base
+            } else {
+                RunState::Zero
+            };
+            self.push(end, state);
         }
         if self.batch.pieces.len() >= MAX_PIECES {
             return self.send();
@@ -210,6 +223,7 @@ mod tests {
         unit: 64,
         batch: 256,
         stored_unit: 0,
+        has_base: false,
     };
 
     fn batches(cut: Cut, runs: &[(Range<u64>, RunState)]) -> Vec<Batch> {
@@ -268,6 +282,38 @@ mod tests {
                 (64..192, true),
                 (192..960, false),
                 (960..1000, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn on_a_backing_file_zeroes_are_told_and_gaps_are_left_out() {
+        let cut = Cut {
+            has_base: true,
+            ..CUT
+        };
+        let found = batches(
+            cut,
+            &[
+                (0..100, RunState::Base),
+                (100..300, RunState::Zero),
+                (300..1000, RunState::Base),
+            ],
+        );
+        assert_covers(cut, &found);
+        let pieces: Vec<_> = found.into_iter().flat_map(|batch| batch.pieces).collect();
+        let states: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.range.clone(), piece.state))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (0..64, RunState::Base),
+                (64..128, RunState::Data),
+                (128..256, RunState::Zero),
+                (256..320, RunState::Data),
+                (320..1000, RunState::Base)
             ]
         );
     }

@@ -5,6 +5,8 @@
 //! order of its writes does not matter.
 
 mod batch;
+mod existing;
+mod qcow2;
 mod raw;
 mod reader;
 mod source;
@@ -19,8 +21,8 @@ use std::thread;
 use crate::chain::Chain;
 use crate::control::{Control, Stop};
 use crate::error::Error;
-use crate::image::Preallocation;
-use crate::storage::NewFile;
+use crate::image::{Before, ImageWriter};
+use crate::op::create::{NewImage, Target};
 use crate::units::MIB;
 
 use source::Source;
@@ -31,6 +33,9 @@ const BATCH: u64 = MIB;
 /// Threads that copy at most: they wait for the same disk.
 const MAX_COPY_THREADS: usize = 8;
 
+/// Threads that compress at most: each has some megabytes of buffers.
+const MAX_COMPUTE_THREADS: usize = 32;
+
 /// How to convert.
 #[derive(Clone, Copy)]
 pub struct ConvertOptions<'a> {
@@ -38,6 +43,8 @@ pub struct ConvertOptions<'a> {
     pub threads: usize,
     /// Zeroes of at least this many bytes take no space in the target; 0 fills it whole.
     pub sparse: usize,
+    /// Data is compressed, where the target can hold it so.
+    pub compress: bool,
     /// Bytes a second that are read at most.
     pub rate: Option<NonZeroU64>,
     /// What cannot be read becomes zeroes and is told to `notice`, instead of ending the work.
@@ -51,6 +58,7 @@ impl Default for ConvertOptions<'_> {
         Self {
             threads: 0,
             sparse: 4096,
+            compress: false,
             rate: None,
             salvage: false,
             notice: &|_| {},
@@ -63,6 +71,7 @@ impl fmt::Debug for ConvertOptions<'_> {
         f.debug_struct("ConvertOptions")
             .field("threads", &self.threads)
             .field("sparse", &self.sparse)
+            .field("compress", &self.compress)
             .field("rate", &self.rate)
             .field("salvage", &self.salvage)
             .finish_non_exhaustive()
@@ -74,6 +83,15 @@ impl ConvertOptions<'_> {
     fn copy_threads(&self) -> usize {
         match self.threads {
             0 => cores().clamp(2, MAX_COPY_THREADS),
+            threads => threads,
+        }
+    }
+
+    /// Threads for work that needs the processor. Some more than there are cores, because they
+    /// also wait for each other.
+    fn compute_threads(&self) -> usize {
+        match self.threads {
+            0 => (2 * cores()).clamp(2, MAX_COMPUTE_THREADS),
             threads => threads,
         }
     }
@@ -131,28 +149,24 @@ impl From<ConvertStop> for Stop {
     }
 }
 
-/// A file that is to be made.
+/// An image that is to be made.
 #[derive(Clone, Debug)]
 pub struct NewTarget<'a> {
     /// What it will be called.
     pub path: &'a Path,
     /// A file of this name is replaced, once the new one is whole.
     pub replace: bool,
-    /// What it will be.
+    /// The host file system shall write it in place, where it can (btrfs).
+    pub nocow: bool,
+    /// What it will be. The size is that of the source.
     pub image: NewImage,
+    /// Where the external data file goes that the image names.
+    pub data_file: Option<&'a Path>,
+    /// The backing file that the image names, opened: what the source has from there is left out.
+    pub base: Option<&'a Chain>,
 }
 
-/// The format of a new file.
-#[derive(Clone, Debug)]
-pub enum NewImage {
-    /// The guest disk byte for byte.
-    Raw {
-        /// How the space of the whole disk is prepared.
-        preallocation: Preallocation,
-    },
-}
-
-/// Writes the disks of `sources`, one behind the other, into a new file.
+/// Writes the disks of `sources`, one behind the other, into a new image.
 ///
 /// # Errors
 /// When a source cannot be read or the target not be written; on cancel. The target, as it was
@@ -164,20 +178,76 @@ pub fn convert_to_new(
     control: &Control,
 ) -> Result<(), ConvertStop> {
     let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
-    let source = Source::new(sources).map_err(prepare)?;
-    let file = NewFile::create(target.path, target.replace).map_err(prepare)?;
+    let finish = |error: Error| ConvertStop::new(Step::Finish, error);
+    let mut source = Source::new(sources).map_err(prepare)?;
+    let file = Target::begin(target.path, target.replace, target.nocow).map_err(prepare)?;
     control.enter("converting", source.size());
     match &target.image {
-        NewImage::Raw { preallocation } => raw::write(
-            &source,
-            file.storage().as_ref(),
-            *preallocation,
-            options,
-            control,
-        )?,
+        NewImage::Raw { preallocation, .. } => {
+            let storage = file.storage();
+            let before = file.before();
+            raw::write(
+                &source,
+                storage.as_ref(),
+                before,
+                *preallocation,
+                options,
+                control,
+            )?;
+        }
+        NewImage::Qcow2(image) => {
+            let mut image = image.clone();
+            image.size = source.size();
+            // Before anything is written.
+            image.check().map_err(prepare)?;
+            let data_file = target
+                .data_file
+                .map(|path| Target::begin(path, target.replace, target.nocow))
+                .transpose()
+                .map_err(prepare)?;
+            let base = match target.base {
+                Some(base) => {
+                    source.set_base(base);
+                    Some(base.disk().map_err(prepare)?)
+                }
+                None => None,
+            };
+            let files = qcow2::Files {
+                image: file.storage(),
+                data_file: data_file.as_ref().map(Target::storage),
+                are_old: file.before() == Before::Old
+                    || data_file
+                        .as_ref()
+                        .is_some_and(|file| file.before() == Before::Old),
+            };
+            qcow2::write(&source, &files, &image, base.as_ref(), options, control)?;
+            // An image without its data file is of no use, the other way round it may be.
+            if let Some(data_file) = data_file {
+                data_file.finish().map_err(finish)?;
+            }
+        }
     }
-    file.finish()
-        .map_err(|error| ConvertStop::new(Step::Finish, error))
+    file.finish().map_err(finish)
+}
+
+/// Writes the disks of `sources`, one behind the other, over the start of a disk that is there
+/// already. `cluster_size` is that of its image, where it has clusters; with `is_zero` the disk is
+/// known to read as zeroes, so that these need not be written.
+///
+/// # Errors
+/// When a source cannot be read, the target not be written or is smaller; on cancel. The target
+/// holds a part of the source then.
+pub fn convert_into(
+    sources: &[Chain],
+    target: &dyn ImageWriter,
+    cluster_size: Option<u64>,
+    is_zero: bool,
+    options: &ConvertOptions<'_>,
+    control: &Control,
+) -> Result<(), ConvertStop> {
+    let source = Source::new(sources).map_err(|error| ConvertStop::new(Step::Prepare, error))?;
+    control.enter("converting", source.size());
+    existing::write(&source, target, cluster_size, is_zero, options, control)
 }
 
 fn cores() -> usize {

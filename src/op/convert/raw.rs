@@ -1,8 +1,7 @@
 //! A raw file as the target: every byte has its place, so the threads need not wait for each other.
 
 use crate::control::Control;
-use crate::error::Error;
-use crate::image::Preallocation;
+use crate::image::{Before, Preallocation, create_raw};
 use crate::op::convert::batch::{Batch, Cut};
 use crate::op::convert::reader::{Reader, data_pieces};
 use crate::op::convert::source::{RunState, Source};
@@ -13,38 +12,43 @@ use crate::storage::WritableStorage;
 /// Data is copied in multiples of this: the block of most host file systems.
 const UNIT: u64 = 4096;
 
-/// Fills `storage`, which is new and empty, with the source.
+/// Makes `storage` a raw image of the source.
 pub(super) fn write(
     source: &Source<'_>,
     storage: &dyn WritableStorage,
+    before: Before,
     preallocation: Preallocation,
     options: &ConvertOptions<'_>,
     control: &Control,
 ) -> Result<(), ConvertStop> {
-    let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
     let size = source.size();
-    storage.set_len(size).map_err(prepare)?;
-    match preallocation {
-        Preallocation::Off => {}
-        Preallocation::Metadata => {
-            return Err(prepare(Error::unsupported(
-                "raw images have no metadata to preallocate",
-            )));
-        }
-        Preallocation::Falloc => storage.allocate(0..size).map_err(prepare)?,
-        Preallocation::Full => {}
-    }
+    // Zeroes are written with the rest.
+    let reserved = match preallocation {
+        Preallocation::Full => Preallocation::Off,
+        other => other,
+    };
+    create_raw(storage, before, size, reserved, control).map_err(|stop| ConvertStop {
+        step: Step::Prepare,
+        stop,
+    })?;
+    control.enter("converting", size);
     let sink = RawSink {
         reader: Reader::new(source, options),
         storage,
         sparse: options.sparse,
-        fill: options.sparse == 0 || preallocation == Preallocation::Full,
+        zeroes: match (before, options.sparse) {
+            _ if preallocation == Preallocation::Full => Zeroes::Write,
+            (_, 0) => Zeroes::Reserve,
+            (Before::Old, _) => Zeroes::Discard,
+            (Before::Nothing, _) => Zeroes::LeaveOut,
+        },
     };
     let cut = Cut {
         size,
         unit: UNIT,
         batch: BATCH,
         stored_unit: 0,
+        has_base: false,
     };
     workers::run(source, cut, &sink, options.copy_threads(), control)
 }
@@ -53,8 +57,20 @@ struct RawSink<'a> {
     reader: Reader<'a>,
     storage: &'a dyn WritableStorage,
     sparse: usize,
-    /// Zeroes take space, too.
-    fill: bool,
+    zeroes: Zeroes,
+}
+
+/// What becomes of zeroes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Zeroes {
+    /// They are there already.
+    LeaveOut,
+    /// They take the place of what is there, and no space if the host can do that.
+    Discard,
+    /// They take space.
+    Reserve,
+    /// They are written.
+    Write,
 }
 
 impl Sink for RawSink<'_> {
@@ -65,7 +81,10 @@ impl Sink for RawSink<'_> {
         for (piece, range) in data_pieces(batch) {
             let start = piece.range.start;
             let bytes = &data[range];
-            let sparse = if self.fill { 0 } else { self.sparse };
+            let sparse = match self.zeroes {
+                Zeroes::LeaveOut => self.sparse,
+                _ => 0,
+            };
             zeroes::for_each_data(bytes, sparse, |range| {
                 let offset = start + range.start as u64;
                 self.storage
@@ -73,17 +92,22 @@ impl Sink for RawSink<'_> {
                     .map_err(|error| ConvertStop::new(Step::Write(offset), error))
             })?;
         }
-        if self.fill {
-            let zeroes = batch
-                .pieces
-                .iter()
-                .filter(|piece| piece.state == RunState::Zero);
-            for piece in zeroes {
-                let offset = piece.range.start;
-                self.storage
-                    .write_zeroes(piece.range.clone())
-                    .map_err(|error| ConvertStop::new(Step::Write(offset), error))?;
-            }
+        if self.zeroes == Zeroes::LeaveOut {
+            return Ok(());
+        }
+        let zeroes = batch
+            .pieces
+            .iter()
+            .filter(|piece| piece.state == RunState::Zero);
+        for piece in zeroes {
+            let range = piece.range.clone();
+            let written = match self.zeroes {
+                Zeroes::LeaveOut => Ok(()),
+                Zeroes::Discard => self.storage.punch_hole(range),
+                Zeroes::Reserve => self.storage.write_zeroes(range),
+                Zeroes::Write => zeroes::write(self.storage, range),
+            };
+            written.map_err(|error| ConvertStop::new(Step::Write(piece.range.start), error))?;
         }
         Ok(())
     }

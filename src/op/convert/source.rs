@@ -1,16 +1,20 @@
 //! What is read: the guest disks of one or several chains, one after the other, seen as one disk.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use crate::chain::{Chain, MapDetail};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::Storage;
+use crate::image::{FormatDetails, ImageDriver, Qcow2Options};
+use crate::storage::{FileId, Storage};
 
 /// The disks of several chains, joined end to end.
 pub(super) struct Source<'a> {
     parts: Vec<Part<'a>>,
     size: u64,
+    /// From this depth on, the (only) chain is what the target will stand on.
+    base_depth: Option<usize>,
 }
 
 struct Part<'a> {
@@ -29,6 +33,8 @@ pub(super) struct SourceRun {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RunState {
+    /// Reads as the target's backing file does.
+    Base,
     /// Reads as zeroes; nothing has to be read for that.
     Zero,
     Data,
@@ -65,7 +71,39 @@ impl<'a> Source<'a> {
             });
             start = end;
         }
-        Ok(Self { parts, size: start })
+        Ok(Self {
+            parts,
+            size: start,
+            base_depth: None,
+        })
+    }
+
+    /// Says what the target will stand on, so that what the source has from there is left out.
+    pub(super) fn set_base(&mut self, base: &Chain) {
+        let [part] = self.parts.as_slice() else {
+            return;
+        };
+        let files = |chain: &Chain| -> Vec<_> {
+            let links = chain.links().iter();
+            links
+                .map(|link| link.path.as_deref().and_then(|path| FileId::of(path).ok()))
+                .collect()
+        };
+        let (files, base) = (files(part.chain), files(base));
+        self.base_depth = (0..files.len())
+            .find(|&depth| files[depth..] == base && files[depth..].iter().all(Option::is_some));
+    }
+
+    /// Whether all compressed clusters can be copied into such an image as they are.
+    pub(super) fn is_stored_as(&self, image: &Qcow2Options) -> bool {
+        let is_alike = |layer: &Arc<dyn ImageDriver>| match &layer.info().details {
+            FormatDetails::Qcow2(details) => {
+                details.compression == image.compression.name()
+                    && layer.info().cluster_size == Some(image.cluster_size)
+            }
+            _ => true,
+        };
+        self.layers().iter().all(is_alike)
     }
 
     /// Bytes of all disks together.
@@ -103,7 +141,9 @@ impl<'a> Source<'a> {
             let mut stopped = false;
             part.chain
                 .for_each_map_entry(0..length, MapDetail::HostHoles, &mut |entry| {
+                    let is_base = self.base_depth.is_some_and(|depth| entry.depth >= depth);
                     let state = match (entry.zero, entry.compressed) {
+                        _ if is_base => RunState::Base,
                         (true, _) => RunState::Zero,
                         (false, true) => RunState::Compressed { depth: entry.depth },
                         (false, false) => RunState::Data,
@@ -121,5 +161,13 @@ impl<'a> Source<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The layers of the only chain; none when there are several chains.
+    pub(super) fn layers(&self) -> &[Arc<dyn ImageDriver>] {
+        match self.parts.as_slice() {
+            [part] => part.disk.layers(),
+            _ => &[],
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::control::{Control, Stop};
@@ -126,5 +126,68 @@ impl<S: Sink> Drop for PanicWatch<'_, '_, S> {
         if thread::panicking() {
             self.0.end(ConvertStop::new(Step::Prepare, Stop::Cancelled));
         }
+    }
+}
+
+/// Something that batches use one after the other, in the order of the disk.
+pub(super) struct InTurn<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    next: u64,
+    ended: bool,
+    value: T,
+}
+
+impl<T> InTurn<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self {
+            state: Mutex::new(State {
+                next: 0,
+                ended: false,
+                value,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for the turn of batch `number`, then uses the value.
+    ///
+    /// # Errors
+    /// That of `action`; [`Stop::Cancelled`] when the conversion has ended meanwhile.
+    pub(super) fn at<R>(
+        &self,
+        number: u64,
+        action: impl FnOnce(&mut T) -> Result<R, ConvertStop>,
+    ) -> Result<R, ConvertStop> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .changed
+            .wait_while(state, |state| state.next != number && !state.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return Err(ConvertStop::new(Step::Prepare, Stop::Cancelled));
+        }
+        let result = action(&mut state.value);
+        state.next += 1;
+        self.changed.notify_all();
+        result
+    }
+
+    pub(super) fn end(&self) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ended = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .value
     }
 }

@@ -2,13 +2,34 @@
 
 use std::ops::Range;
 
-/// Compared with; as long as the largest block that is looked at at once.
-static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+use crate::error::Result;
+use crate::storage::WritableStorage;
+
+/// Written, and compared with.
+static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+
+/// Bytes that are compared at a time: they stay in the innermost cache.
+const COMPARED: usize = 4096;
+
+/// Writes zeroes, and does not merely reserve them.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn write(storage: &dyn WritableStorage, range: Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let rest = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let length = rest.min(ZEROES.len());
+        storage.write_at(&ZEROES[..length], at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
 
 /// Whether all of `bytes` are zero.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     bytes
-        .chunks(ZEROES.len())
+        .chunks(COMPARED)
         .all(|chunk| chunk == &ZEROES[..chunk.len()])
 }
 
@@ -22,8 +43,8 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 pub(super) fn for_each_data<E>(
     bytes: &[u8],
     sparse: usize,
-    mut visit: impl FnMut(Range<usize>) -> Result<(), E>,
-) -> Result<(), E> {
+    mut visit: impl FnMut(Range<usize>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     if sparse == 0 {
         return visit(0..bytes.len());
     }
@@ -57,7 +78,7 @@ mod tests {
 
     fn found(bytes: &[u8], sparse: usize) -> Vec<Range<usize>> {
         let mut ranges = Vec::new();
-        let result: Result<(), Infallible> = for_each_data(bytes, sparse, |range| {
+        let result: std::result::Result<(), Infallible> = for_each_data(bytes, sparse, |range| {
             ranges.push(range);
             Ok(())
         });
@@ -71,13 +92,13 @@ mod tests {
         for at in [20, 33, 34, 77] {
             bytes[at] = 1;
         }
-        assert_eq!(found(&bytes, 8), [16..40, 72..80]);
+        assert_eq!(found(&bytes, 8), [16..24, 32..40, 72..80]);
         assert_eq!(found(&bytes, 4), [20..24, 32..36, 76..80]);
         assert_eq!(found(&bytes, 48), [0..96]);
         assert_eq!(found(&bytes, 0), [0..100]);
         assert_eq!(found(&[0; 99], 8), []);
         bytes[99] = 1;
-        assert_eq!(found(&bytes, 8), [16..40, 72..80, 96..100]);
+        assert_eq!(found(&bytes, 8), [16..24, 32..40, 72..80, 96..100]);
         assert!(is_zero(&bytes[35..77]));
         assert!(!is_zero(&bytes[35..78]));
     }

@@ -3,19 +3,20 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Before;
 use crate::storage::{FileId, FileStorage, LockMode, NewFile, WritableStorage};
 
 #[derive(Debug)]
-pub(super) enum Target {
+pub(in crate::op) enum Target {
     New(NewFile, Option<FileId>),
-    Device(FileStorage),
+    Device(Arc<FileStorage>),
 }
 
 impl Target {
-    pub(super) fn begin(path: &Path, replace: bool, nocow: bool) -> Result<Self> {
+    pub(in crate::op) fn begin(path: &Path, replace: bool, nocow: bool) -> Result<Self> {
         let is_device =
             fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
         if !is_device {
@@ -32,17 +33,25 @@ impl Target {
                     .with_path(path),
             );
         }
-        FileStorage::open(path, LockMode::WriteExclusive).map(Self::Device)
+        FileStorage::open(path, LockMode::WriteExclusive)
+            .map(|device| Self::Device(Arc::new(device)))
     }
 
-    pub(super) fn file(&self) -> &FileStorage {
+    pub(in crate::op) fn file(&self) -> &FileStorage {
         match self {
             Self::New(file, _) => file.storage(),
             Self::Device(device) => device,
         }
     }
 
-    pub(super) fn before(&self) -> Before {
+    pub(in crate::op) fn storage(&self) -> Arc<dyn WritableStorage> {
+        match self {
+            Self::New(file, _) => Arc::clone(file.storage()) as _,
+            Self::Device(device) => Arc::clone(device) as _,
+        }
+    }
+
+    pub(in crate::op) fn before(&self) -> Before {
         match self {
             Self::New(..) => Before::Nothing,
             Self::Device(_) => Before::Old,
@@ -50,14 +59,14 @@ impl Target {
     }
 
     /// What will be gone in the end.
-    pub(super) fn replaced(&self) -> Option<FileId> {
+    pub(in crate::op) fn replaced(&self) -> Option<FileId> {
         match self {
             Self::New(_, replaced) => *replaced,
             Self::Device(device) => Some(device.id()),
         }
     }
 
-    pub(super) fn finish(self) -> Result<()> {
+    pub(in crate::op) fn finish(self) -> Result<()> {
         match self {
             Self::New(file, _) => file.finish(),
             Self::Device(device) => device.flush(),

@@ -1,0 +1,365 @@
+//! A new QCOW2 image as the target. A thread reads its batch and decides what becomes of each
+//! cluster; then, in the order of the disk, the batch gets its places; then the thread writes. So
+//! the clusters lie in the order of the disk, whatever the number of threads.
+
+mod plan;
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use crate::control::Control;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::image::{
+    ClusterCompressor, Compression, ImageDriver, Preallocation, Qcow2Builder, Qcow2Options,
+};
+use crate::op::convert::batch::{Batch, Cut, Piece};
+use crate::op::convert::reader::{Reader, data_pieces};
+use crate::op::convert::source::{RunState, Source};
+use crate::op::convert::workers::{self, InTurn, Sink};
+use crate::op::convert::zeroes::{self, is_zero};
+use crate::op::convert::{BATCH, ConvertOptions, ConvertStop, Step};
+use crate::storage::{Storage, WritableStorage};
+use crate::units::{KIB, align_down, align_up};
+
+use plan::Plan;
+
+/// Data that a thread compresses at a time: long work, so the batches are shorter.
+const COMPRESSED_BATCH: u64 = 256 * KIB;
+
+/// Where a new image is written.
+pub(super) struct Files {
+    pub(super) image: Arc<dyn WritableStorage>,
+    pub(super) data_file: Option<Arc<dyn WritableStorage>>,
+    /// They hold something else yet: what is not written does not read as zeroes.
+    pub(super) are_old: bool,
+}
+
+/// Fills a new image with the source. `base` is the disk that its backing file is.
+pub(super) fn write(
+    source: &Source<'_>,
+    files: &Files,
+    image: &Qcow2Options,
+    base: Option<&Disk>,
+    options: &ConvertOptions<'_>,
+    control: &Control,
+) -> Result<(), ConvertStop> {
+    let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
+    let finish = |error: Error| ConvertStop::new(Step::Finish, error);
+    let size = source.size();
+    let cluster = image.cluster_size;
+    let zeroes = Zeroes::of(image, files, options);
+    let compression = options.compress.then_some(image.compression);
+    let batch = match compression {
+        Some(_) => COMPRESSED_BATCH,
+        None => BATCH,
+    };
+    let cut = Cut {
+        size,
+        unit: cluster,
+        batch: batch.max(cluster),
+        // Only what is compressed alike can be copied as it is stored.
+        stored_unit: if options.compress && source.is_stored_as(image) {
+            cluster
+        } else {
+            0
+        },
+        has_base: image.backing.is_some(),
+    };
+    let builder = Qcow2Builder::new(image.clone(), Arc::clone(&files.image)).map_err(prepare)?;
+    if files.are_old {
+        // Nobody may take what is half written for an image.
+        let cleared = files.image.write_zeroes(0..cluster);
+        cleared
+            .and_then(|()| files.image.flush())
+            .map_err(prepare)?;
+    }
+    if let Some(data_file) = &files.data_file {
+        data_file.set_len(size).map_err(prepare)?;
+    }
+    let sink = ImageSink {
+        reader: Reader::new(source, options),
+        data: files.data_file.as_ref().unwrap_or(&files.image).as_ref(),
+        layers: source.layers(),
+        builder: InTurn::new(builder),
+        base,
+        cluster,
+        subcluster: if image.extended_l2 {
+            cluster / 32
+        } else {
+            cluster
+        },
+        sparse: options.sparse,
+        compression,
+        zeroes,
+    };
+    let threads = match compression {
+        Some(_) => options.compute_threads(),
+        None => options.copy_threads(),
+    };
+    workers::run(source, cut, &sink, threads, control)?;
+    control.enter("writing tables", 0);
+    sink.builder
+        .into_inner()
+        .finish(control)
+        .map_err(|stop| ConvertStop::new(Step::Finish, stop))?;
+    if let Some(data_file) = &files.data_file {
+        data_file.flush().map_err(finish)?;
+    }
+    Ok(())
+}
+
+/// What becomes of clusters that are zero.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Zeroes {
+    /// They stay unallocated, which reads as zeroes.
+    LeaveOut,
+    /// They say that they are zero: a backing file may hold something else.
+    Mark,
+    /// They get a place, where nothing is written.
+    Reserve,
+    /// They get a place, which takes its space.
+    Fill,
+}
+
+impl Zeroes {
+    fn of(image: &Qcow2Options, files: &Files, options: &ConvertOptions<'_>) -> Self {
+        let fills = match image.effective_preallocation() {
+            Preallocation::Off => options.sparse == 0,
+            Preallocation::Metadata => files.are_old || options.sparse == 0,
+            Preallocation::Falloc | Preallocation::Full => true,
+        };
+        match image.effective_preallocation() {
+            _ if fills => Self::Fill,
+            _ if image.backing.is_some() && image.version < 3 => Self::Fill,
+            _ if image.backing.is_some() => Self::Mark,
+            Preallocation::Off => Self::LeaveOut,
+            _ => Self::Reserve,
+        }
+    }
+}
+
+struct ImageSink<'a> {
+    reader: Reader<'a>,
+    /// Where guest data goes.
+    data: &'a dyn WritableStorage,
+    layers: &'a [Arc<dyn ImageDriver>],
+    builder: InTurn<Qcow2Builder>,
+    base: Option<&'a Disk>,
+    cluster: u64,
+    /// What can be unallocated by itself: a cluster, or a subcluster where the image has them.
+    subcluster: u64,
+    sparse: usize,
+    compression: Option<Compression>,
+    zeroes: Zeroes,
+}
+
+/// Buffers of one thread.
+#[derive(Default)]
+struct Scratch {
+    data: Vec<u8>,
+    base: Vec<u8>,
+    compressor: Option<ClusterCompressor>,
+    plan: Plan,
+}
+
+impl Sink for ImageSink<'_> {
+    type Scratch = Scratch;
+
+    fn put(&self, batch: &Batch, scratch: &mut Scratch) -> Result<(), ConvertStop> {
+        let Scratch {
+            data,
+            base,
+            compressor,
+            plan,
+        } = scratch;
+        let data = &*self.reader.read(batch, data)?;
+        plan.clear(self.cluster);
+        let mut in_data = data_pieces(batch);
+        for piece in &batch.pieces {
+            let at = |error| ConvertStop::new(Step::Read(piece.range.start), error);
+            match piece.state {
+                RunState::Base => {}
+                RunState::Zero => self.decide_zeroes(piece, plan).map_err(at)?,
+                RunState::Compressed { depth } => {
+                    let layer = self.layers[depth].as_ref();
+                    plan.add_stored(layer, &piece.range).map_err(at)?;
+                }
+                RunState::Data => {
+                    let Some((_, range)) = in_data.next() else {
+                        continue;
+                    };
+                    let read = Read {
+                        guest: piece.range.start,
+                        all: data,
+                        range,
+                    };
+                    if self.compression.is_some() {
+                        self.decide_compressed(&read, base, compressor, plan)?;
+                    } else {
+                        self.decide_plain(&read, base, plan)?;
+                    }
+                }
+            }
+        }
+        self.builder
+            .at(batch.number, |builder| plan.place(builder, self.zeroes))?;
+        plan.write(data, self.data, self.zeroes)
+    }
+
+    fn end(&self) {
+        self.builder.end();
+    }
+}
+
+/// The bytes of a piece: a part of what was read for the batch.
+struct Read<'a> {
+    /// Guest offset of the first.
+    guest: u64,
+    all: &'a [u8],
+    range: Range<usize>,
+}
+
+impl Read<'_> {
+    fn bytes(&self) -> &[u8] {
+        &self.all[self.range.clone()]
+    }
+}
+
+impl ImageSink<'_> {
+    fn decide_zeroes(&self, piece: &Piece, plan: &mut Plan) -> Result<(), Error> {
+        let (Zeroes::Mark | Zeroes::Fill, Some(base)) = (self.zeroes, self.base) else {
+            plan.add_zeroes(piece.range.clone());
+            return Ok(());
+        };
+        // What the backing file has no data for is zero already.
+        let mut end = piece.range.start;
+        base.for_each_run(piece.range.clone(), &mut |run| {
+            if !run.hole {
+                let start = align_down(run.range.start, self.cluster).max(end);
+                end = align_up(run.range.end, self.cluster)
+                    .unwrap_or(u64::MAX)
+                    .min(piece.range.end);
+                plan.add_zeroes(start..end.max(start));
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn decide_plain(
+        &self,
+        read: &Read<'_>,
+        base: &mut Vec<u8>,
+        plan: &mut Plan,
+    ) -> Result<(), ConvertStop> {
+        let bytes = read.bytes();
+        if let Some(disk) = self.base {
+            let base = read_base(disk, read.guest, bytes.len(), base)?;
+            for (index, cluster) in bytes.chunks(length(self.cluster)).enumerate() {
+                let start = index * length(self.cluster);
+                let range = start..start + cluster.len();
+                self.decide_against(read, range, &base[start..start + cluster.len()], plan);
+            }
+            return Ok(());
+        }
+        let block = self.sparse.max(length(self.subcluster));
+        let block = if self.zeroes == Zeroes::Fill {
+            0
+        } else {
+            block
+        };
+        let mut end = 0;
+        let Ok(()) = zeroes::for_each_data(bytes, block, |range| {
+            let start = range.start - range.start % length(self.cluster);
+            if end < start {
+                let guest = read.guest + end as u64;
+                let first = end.next_multiple_of(length(self.cluster));
+                plan.add_zeroes(guest + (first - end) as u64..read.guest + start as u64);
+            }
+            end = range.end;
+            let at = read.range.start + range.start..read.range.start + range.end;
+            plan.add_data(read.guest + range.start as u64, at, self.subcluster);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let first = end.next_multiple_of(length(self.cluster));
+        if first < bytes.len() {
+            plan.add_zeroes(read.guest + first as u64..read.guest + bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// What becomes of one cluster whose backing file holds `base`.
+    fn decide_against(&self, read: &Read<'_>, range: Range<usize>, base: &[u8], plan: &mut Plan) {
+        let bytes = &read.bytes()[range.clone()];
+        let guest = read.guest + range.start as u64;
+        if bytes == base {
+            return;
+        }
+        if self.zeroes == Zeroes::Mark && self.sparse > 0 && is_zero(bytes) {
+            plan.add_zeroes(guest..guest + bytes.len() as u64);
+            return;
+        }
+        let at = read.range.start + range.start..read.range.start + range.end;
+        plan.add_data(guest, at, self.subcluster);
+    }
+
+    fn decide_compressed(
+        &self,
+        read: &Read<'_>,
+        base: &mut Vec<u8>,
+        compressor: &mut Option<ClusterCompressor>,
+        plan: &mut Plan,
+    ) -> Result<(), ConvertStop> {
+        let bytes = read.bytes();
+        let base = match self.base {
+            Some(disk) => Some(read_base(disk, read.guest, bytes.len(), base)?),
+            None => None,
+        };
+        let compressor = match (compressor, self.compression) {
+            (Some(compressor), _) => compressor,
+            (none, Some(compression)) => {
+                let new = ClusterCompressor::new(compression);
+                none.insert(new.map_err(|error| ConvertStop::new(Step::Prepare, error))?)
+            }
+            (None, None) => return Ok(()),
+        };
+        for (index, cluster) in bytes.chunks(length(self.cluster)).enumerate() {
+            let start = index * length(self.cluster);
+            let guest = read.guest + start as u64;
+            let same = base.map(|base| &base[start..start + cluster.len()] == cluster);
+            if same == Some(true) {
+                continue;
+            }
+            if self.sparse > 0 && is_zero(cluster) && self.zeroes != Zeroes::Fill {
+                plan.add_zeroes(guest..guest + cluster.len() as u64);
+                continue;
+            }
+            if !plan.add_compressed(guest, cluster, compressor) {
+                let at = read.range.start + start;
+                plan.add_data(guest, at..at + cluster.len(), self.subcluster);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the backing file holds; what lies behind its end is zero.
+fn read_base<'b>(
+    disk: &Disk,
+    offset: u64,
+    length: usize,
+    buf: &'b mut Vec<u8>,
+) -> Result<&'b [u8], ConvertStop> {
+    if buf.len() < length {
+        buf.resize(length, 0);
+    }
+    let buf = &mut buf[..length];
+    disk.read_padded_at(buf, offset)
+        .map_err(|error| ConvertStop::new(Step::Read(offset), error))?;
+    Ok(buf)
+}
+
+/// Bounded by a batch.
+fn length(bounded: u64) -> usize {
+    usize::try_from(bounded).unwrap_or(usize::MAX)
+}
