@@ -104,6 +104,28 @@ pub(super) fn repair(
     check::repair(&header, storage, repair, control)
 }
 
+/// Repairs the image in `storage` if it says that it was not closed well, as the format asks of
+/// whoever opens it for change. One that is marked corrupt is left alone.
+///
+/// # Errors
+/// As [`repair`]; [`crate::ErrorKind::Corrupt`] when something is left that it cannot mend.
+pub(super) fn repair_unclosed(storage: &dyn WritableStorage) -> Result<()> {
+    let header = Header::read(storage)?;
+    let needs = |feature| header.incompatible_features & feature != 0;
+    if !needs(feature::DIRTY) || needs(feature::CORRUPT) {
+        return Ok(());
+    }
+    match check::repair(&header, storage, Repair::All, &Control::new()) {
+        Ok(report) if report.after.corruptions == 0 && report.after.check_errors == 0 => Ok(()),
+        Ok(report) => Err(Error::corrupt(format!(
+            "it was not closed well, and a repair left {} errors",
+            report.after.corruptions + report.after.check_errors
+        ))),
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Cancelled) => Err(Error::unsupported("the repair was cancelled")),
+    }
+}
+
 impl Qcow2 {
     pub(super) fn open(storage: Arc<dyn Storage>) -> Result<Self> {
         let header = Header::read(storage.as_ref())?;
