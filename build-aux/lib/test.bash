@@ -44,6 +44,18 @@ cmd_test() {
     ((${#failures[@]} == 0))
 }
 
+# What tests/README.md calls long runs.
+cmd_test_long() {
+    install_packages build test
+    install_qemu_oracle
+    install_rust
+    export PLATTER_CRASH_POINTS=${PLATTER_CRASH_POINTS:-10000}
+    export PLATTER_LOCK_ROUNDS=${PLATTER_LOCK_ROUNDS:-1000}
+    step "long tests" cargo test --locked --no-default-features --no-fail-fast \
+        --test crash --test write_locks "$@"
+    report_failures
+}
+
 # All tests of all targets; the terminal does not repeat each one that passed.
 run_tests() {
     local log=$1

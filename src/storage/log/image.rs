@@ -31,7 +31,9 @@ enum Undo {
 }
 
 impl CrashFile {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    /// A file that holds `bytes`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
         Self {
             state: RwLock::new(State {
                 bytes,

@@ -1,0 +1,317 @@
+//! The verbs of the command line that change images in place, each taken down while it runs. After
+//! a crash an image is as before or as after, as a whole.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use platter::disk::Disk;
+use platter::image::{self, Format, FormatDetails, SnapshotSelector};
+use platter::storage::{Crash, CrashFile, Storage, WritableStorage};
+
+use crate::common::{ours, run, scratch, tool};
+use crate::harness::{Effort, Tally, Verdict, examine};
+use crate::inputs::Random;
+use crate::subject::{Files, Judge};
+use crate::traced::record;
+
+/// A verb on an image `disk.qcow2`.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    /// Options of `qemu-img create` for the image, one after the other.
+    pub(crate) images: &'static [&'static str],
+    /// The arguments.
+    pub(crate) arguments: &'static [&'static str],
+    /// Commands of `qemu-img` that come before.
+    pub(crate) before: &'static [&'static [&'static str]],
+    /// A file that it stands on: `base.raw` or `base.qcow2`.
+    pub(crate) base: Option<&'static str>,
+    pub(crate) keeps: Keeps,
+}
+
+/// What holds in each state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keeps {
+    /// It is as before or as after in every respect.
+    OldOrNew,
+    /// The guest sees the same all the time.
+    Content,
+}
+
+/// What there is to know about an image.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Facts {
+    content: Vec<u8>,
+    /// Id, name and content.
+    snapshots: Vec<(String, String, Vec<u8>)>,
+    bitmaps: Vec<(String, u64)>,
+    backing: Option<String>,
+    version: u32,
+    refcount_bits: u32,
+}
+
+impl Facts {
+    fn of(files: &Files) -> Result<Self, String> {
+        let failed = |error: platter::Error| format!("{error:?}");
+        let image = files.reader().map_err(failed)?;
+        let info = image.info();
+        let FormatDetails::Qcow2(details) = &info.details else {
+            return Err("is no qcow2 image".to_owned());
+        };
+        let mut snapshots = Vec::new();
+        for snapshot in &info.snapshots {
+            if let Some(damage) = &snapshot.damage {
+                return Err(format!("snapshot {}: {damage}", snapshot.name));
+            }
+            let view = image.snapshot_view(&SnapshotSelector::Id(snapshot.id.clone()));
+            let content = view.and_then(|view| files.content_of(view.as_ref()));
+            let content = content.map_err(failed)?;
+            snapshots.push((snapshot.id.clone(), snapshot.name.clone(), content));
+        }
+        let bitmaps = details.bitmaps.iter();
+        Ok(Self {
+            content: files.content_of(image.as_ref()).map_err(failed)?,
+            snapshots,
+            bitmaps: bitmaps
+                .map(|bitmap| (bitmap.name.clone(), bitmap.granularity))
+                .collect(),
+            backing: info.backing.as_ref().map(|backing| backing.name.clone()),
+            version: details.version,
+            refcount_bits: details.refcount_bits,
+        })
+    }
+}
+
+impl Verb {
+    pub(crate) fn crashes(&self, effort: Effort) -> Result<Tally, String> {
+        let mut sum = Tally {
+            operation: self.name.to_owned(),
+            ..Tally::default()
+        };
+        let each = Effort {
+            points_each: effort.points_each / self.images.len(),
+            ..effort
+        };
+        for options in self.images {
+            let tally = self.crashes_of(options, each);
+            sum.add(&tally.map_err(|reason| format!("{} {options}: {reason}", self.name))?);
+        }
+        Ok(sum)
+    }
+
+    fn crashes_of(&self, options: &str, effort: Effort) -> Result<Tally, String> {
+        let folder = scratch();
+        self.prepare(options, folder.path());
+        let names: Vec<&str> = ["disk.qcow2"].into_iter().chain(self.base).collect();
+        let bytes: Vec<_> = names
+            .iter()
+            .map(|name| fs::read(folder.path().join(name)).unwrap())
+            .collect();
+        let before = Facts::of(&self.files(&frozen(&bytes))?)?;
+        let mut command = ours();
+        command.args(self.arguments);
+        let trace = record(folder.path(), &command, &names)?;
+        let after = Facts::of(&self.files(&frozen(&trace.after))?)?;
+        let returned = trace.log.position();
+        let mut judge = Judge::new(effort, options, self.base.map(|name| (name, &*bytes[1])));
+        let mut tally = examine(self.name, &trace.log, effort, |crash| {
+            let files = self.files(&crash.files)?;
+            let facts = Facts::of(&files)?;
+            match self.keeps {
+                Keeps::OldOrNew if facts != before && facts != after => {
+                    return Err(format!(
+                        "neither old nor new: {}",
+                        difference(&facts, &before, &after)
+                    ));
+                }
+                Keeps::Content if facts.content != before.content => {
+                    return Err("the guest sees something else".to_owned());
+                }
+                _ => {}
+            }
+            if crash.position >= returned && facts != after {
+                return Err("has returned, but is not as after".to_owned());
+            }
+            self.judge(&mut judge, crash, &files)
+        })?;
+        tally.through_qemu = judge.finish()?;
+        Ok(tally)
+    }
+
+    fn judge(&self, judge: &mut Judge, crash: &Crash, files: &Files) -> Result<Verdict, String> {
+        if let (Some("base.qcow2"), Some(base)) = (self.base, crash.files.get(1)) {
+            let base = Files::of(Arc::clone(base) as _);
+            crate::subject::condition(&base).map_err(|reason| format!("the base {reason}"))?;
+        }
+        judge.state(crash, files, |_| Ok(()))
+    }
+
+    /// A state as an image over its base.
+    fn files(&self, files: &[Arc<CrashFile>]) -> Result<Files, String> {
+        let mut image = Files::of(Arc::clone(&files[0]) as Arc<dyn WritableStorage>);
+        if let (Some(name), Some(base)) = (self.base, files.get(1)) {
+            let format = if name == "base.raw" {
+                Format::Raw
+            } else {
+                Format::Qcow2
+            };
+            let base = image::open(Arc::clone(base) as Arc<dyn Storage>, format);
+            let base = base.map_err(|error| format!("the base: {error:?}"))?;
+            let disk = Disk::new(vec![Arc::from(base)]).map_err(|error| error.to_string())?;
+            image.backing = Some(Arc::new(disk));
+        }
+        Ok(image)
+    }
+
+    /// Half of the disk is in use, by several writers and between snapshots.
+    fn prepare(&self, options: &str, folder: &Path) {
+        let mut random = Random(options.len() as u64 ^ self.name.len() as u64);
+        let mut create = tool("qemu-img");
+        create
+            .current_dir(folder)
+            .args(["create", "-q", "-f", "qcow2", "-o", options]);
+        if let Some(base) = self.base {
+            let format = base.strip_prefix("base.").unwrap_or_default();
+            run(tool("qemu-img")
+                .current_dir(folder)
+                .args(["create", "-q", "-f", format, base, "200k"]));
+            write(&folder.join(base), format, 200 << 10, &mut random);
+            create.args(["-b", base, "-F", format]);
+        }
+        run(create.args(["disk.qcow2", "300k"]));
+        write(&folder.join("disk.qcow2"), "qcow2", 300 << 10, &mut random);
+        for command in self.before {
+            if *command == ["write"] {
+                write(&folder.join("disk.qcow2"), "qcow2", 300 << 10, &mut random);
+            } else {
+                run(tool("qemu-img").current_dir(folder).args(*command));
+            }
+        }
+    }
+}
+
+/// Files that stay as they are.
+fn frozen(files: &[Vec<u8>]) -> Vec<Arc<CrashFile>> {
+    files
+        .iter()
+        .cloned()
+        .map(CrashFile::new)
+        .map(Arc::new)
+        .collect()
+}
+
+fn write(image: &Path, format: &str, size: u64, random: &mut Random) {
+    let mut io = tool("qemu-io");
+    io.args(["-f", format]);
+    for _ in 0..12 {
+        let start = random.below(size / 512 - 40) * 512;
+        let length = 512 * (1 + random.below(40));
+        let byte = random.below(250) + 1;
+        io.arg("-c")
+            .arg(format!("write -q -P {byte} {start} {length}"));
+    }
+    run(io.arg(image));
+}
+
+fn difference(is: &Facts, before: &Facts, after: &Facts) -> String {
+    let names = |facts: &Facts| -> Vec<String> {
+        let names = facts.snapshots.iter().map(|(_, name, _)| name.clone());
+        names.collect()
+    };
+    let content = |other: &Facts| is.content == other.content;
+    format!(
+        "{} bytes ({} before, {} after), content as before: {}, as after: {}, snapshots {:?} \
+         ({:?} before, {:?} after), bitmaps {:?}, version {}, refcount bits {}, backing {:?}",
+        is.content.len(),
+        before.content.len(),
+        after.content.len(),
+        content(before),
+        content(after),
+        names(is),
+        names(before),
+        names(after),
+        is.bitmaps,
+        is.version,
+        is.refcount_bits,
+        is.backing,
+    )
+}
+
+const ALL: &[&str] = &[
+    "cluster_size=512",
+    "cluster_size=4k",
+    "cluster_size=512,compat=0.10",
+    "cluster_size=16k,extended_l2=on",
+    "cluster_size=2k,refcount_bits=64",
+    "cluster_size=1k,lazy_refcounts=on,refcount_bits=2",
+];
+const ONE: &[&str] = &["snapshot", "-c", "one", "disk.qcow2"];
+const TWO: &[&str] = &["snapshot", "-c", "two", "disk.qcow2"];
+const WRITE: &[&str] = &["write"];
+
+/// All of them.
+pub(crate) const VERBS: &[(&str, Verb)] = &[
+    (
+        "snapshot_create",
+        Verb {
+            name: "snapshot -c",
+            images: ALL,
+            arguments: &["snapshot", "-c", "three", "disk.qcow2"],
+            before: &[ONE, WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "snapshot_apply",
+        Verb {
+            name: "snapshot -a",
+            images: ALL,
+            arguments: &["snapshot", "-a", "one", "disk.qcow2"],
+            before: &[ONE, WRITE, TWO, WRITE],
+            base: Some("base.raw"),
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "snapshot_delete",
+        Verb {
+            name: "snapshot -d",
+            images: ALL,
+            arguments: &["snapshot", "-d", "one", "disk.qcow2"],
+            before: &[ONE, WRITE, TWO, WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "commit_to_raw",
+        Verb {
+            name: "commit (raw base)",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=16k,extended_l2=on",
+            ],
+            arguments: &["commit", "-q", "disk.qcow2"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "rebase_to_nothing",
+        Verb {
+            name: "rebase -b ''",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["rebase", "-b", "", "disk.qcow2"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+];
