@@ -15,6 +15,7 @@ fn main() -> io::Result<()> {
         ("probe", seeds::files()),
         ("qcow2_open_read", seeds::images()),
         ("qcow2_check", seeds::images()),
+        ("qcow2_write", seeds::images()),
         ("table", seeds::disks()),
         ("fs", seeds::disks()),
         ("chain_name", seeds::names()),

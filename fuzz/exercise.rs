@@ -2,7 +2,7 @@
 //! hold together. Shared by the fuzz targets, which look for bytes that break it, and by the tests,
 //! which replay known and mutated ones.
 //!
-//! Nothing here opens a file, and no storage here can be written to.
+//! Nothing here opens a file; what is written to is memory of bounded size.
 
 #![allow(
     dead_code,
@@ -10,6 +10,7 @@
     reason = "shared by several programs; a broken promise ends them"
 )]
 
+use std::io;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use std::sync::Arc;
 use platter::chain;
 use platter::image::SnapshotSelector;
 use platter::image::{self, CheckReport, Extent, ExtentState, Format, ImageDriver};
-use platter::storage::{MemoryStorage, Storage};
+use platter::image::{Amendment, BitmapEdit, ImageWriter, Preallocation, WritableFiles};
+use platter::storage::{MemoryStorage, Storage, WritableStorage};
 use platter::table::{self, Region};
 use platter::units::GuestOffset;
-use platter::{Control, ErrorKind, Stop, fs, inspect};
+use platter::{Control, Error, ErrorKind, Result, Stop, fs, inspect};
 
 /// Extents that are looked at before the rest is left alone: a small file can claim billions.
 const MAX_EXTENTS: usize = 20_000;
@@ -174,6 +176,182 @@ pub(crate) fn check(storage: Arc<dyn Storage>) -> Option<CheckReport> {
             None
         }
         Err(Stop::Cancelled) => panic!("nobody cancelled it"),
+    }
+}
+
+/// Longest file that a writer may make; behind it the disk is full.
+const MAX_FILE: u64 = 64 << 20;
+/// Changes made to an image.
+const CHANGES: usize = 24;
+
+/// Opens the bytes as qcow2 for change, and changes what it can. What is left can be looked at, and
+/// what was sound stays so.
+pub(crate) fn qcow2_write(bytes: &[u8]) {
+    let storage = Arc::new(Bounded::new(bytes));
+    let is_sound = || {
+        let report = check(Arc::clone(&storage) as _);
+        report.is_some_and(|report| report.corruptions == 0 && report.check_errors == 0)
+    };
+    let was_sound = is_sound();
+    let files = WritableFiles {
+        storage: Arc::clone(&storage) as _,
+        data_file: None,
+        backing: None,
+    };
+    let writer = match image::open_writable(files, Format::Qcow2) {
+        Ok(writer) => writer,
+        Err(error) => {
+            assert!(!error.message().is_empty());
+            return;
+        }
+    };
+    // The same bytes, the same script.
+    let mut random = Random(u64::from(crc32fast::hash(bytes)));
+    for _ in 0..CHANGES {
+        change(writer.as_ref(), was_sound, &mut random);
+    }
+    let flushed = writer.flush();
+    drop(writer);
+    assert!(
+        !was_sound || flushed.is_err() || is_sound(),
+        "a sound image was broken"
+    );
+    open_read(&(Arc::clone(&storage) as Arc<dyn Storage>));
+}
+
+/// One change, which may well fail.
+fn change(writer: &dyn ImageWriter, is_sound: bool, random: &mut Random) {
+    let size = writer.virtual_size();
+    let cluster = 4096;
+    let start = match random.below(4) {
+        0 => random.below(size.max(1)),
+        1 => size.saturating_sub(random.below(2 * cluster)),
+        _ => random.below(size.clamp(1, 64 * cluster)),
+    };
+    let range = start
+        ..start
+            .saturating_add(1 + random.below(3 * cluster))
+            .min(size.max(start));
+    let control = Control::new();
+    let snapshot = SnapshotSelector::Any(["1", "snap", "new"][random.below(3) as usize].into());
+    match random.below(16) {
+        0..5 => {
+            let bytes = vec![random.next().to_le_bytes()[0]; (range.end - range.start) as usize];
+            if writer.write_at(&bytes, GuestOffset(start)).is_ok() {
+                let mut found = vec![0; bytes.len()];
+                let read = writer.read_at(&mut found, GuestOffset(start), &mut Vec::new());
+                let same = read.is_ok() && found == bytes;
+                assert!(!is_sound || same, "what was written is not what is read");
+            }
+        }
+        5 => drop(writer.write_compressed(&[7; 4096], GuestOffset(start / cluster * cluster))),
+        6 => drop(writer.write_zeroes(range, random.below(2) == 0)),
+        7 | 8 => drop(writer.discard(range, random.below(2) == 0)),
+        9 => drop(writer.flush()),
+        10 => drop(writer.create_snapshot("new", &control)),
+        11 => drop(writer.apply_snapshot(&snapshot, &control)),
+        12 => drop(writer.delete_snapshot(&snapshot, &control)),
+        13 => {
+            let size = random.next() >> (20 + random.below(40));
+            let shrink = random.below(2) == 0;
+            drop(writer.resize(size, shrink, Preallocation::Off, &control));
+        }
+        14 => {
+            let edit = [BitmapEdit::Remove, BitmapEdit::Clear, BitmapEdit::Disable];
+            let edit = &edit[random.below(3) as usize];
+            drop(writer.edit_bitmap("bits", edit));
+            let granularity = Some(4096);
+            drop(writer.edit_bitmap("new", &BitmapEdit::Add { granularity }));
+            drop(writer.merge_into_bitmap("new", std::slice::from_ref(&range)));
+        }
+        _ => {
+            let amendment = Amendment {
+                version: Some(2 + random.below(2) as u32),
+                lazy_refcounts: (random.below(2) == 0).then_some(true),
+                refcount_bits: (random.below(2) == 0).then(|| 1 << random.below(7)),
+                ..Amendment::default()
+            };
+            drop(writer.amend(&amendment, &control));
+        }
+    }
+}
+
+/// Numbers that look random (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Memory that is full at [`MAX_FILE`], so that a hostile offset costs nothing.
+#[derive(Debug)]
+struct Bounded {
+    memory: MemoryStorage,
+}
+
+impl Bounded {
+    fn new(bytes: &[u8]) -> Self {
+        Self {
+            memory: MemoryStorage::new(bytes.to_vec()),
+        }
+    }
+
+    fn check(end: u64) -> Result<()> {
+        if end <= MAX_FILE {
+            return Ok(());
+        }
+        Err(Error::io("cannot write", io::ErrorKind::StorageFull.into()))
+    }
+}
+
+impl Storage for Bounded {
+    fn size(&self) -> Result<u64> {
+        self.memory.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.memory.read_at(buf, offset)
+    }
+}
+
+impl WritableStorage for Bounded {
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        Self::check(offset.saturating_add(buf.len() as u64))?;
+        self.memory.write_at(buf, offset)
+    }
+
+    fn write_zeroes(&self, range: Range<u64>) -> Result<()> {
+        Self::check(range.end)?;
+        self.memory.write_zeroes(range)
+    }
+
+    fn punch_hole(&self, range: Range<u64>) -> Result<()> {
+        self.memory
+            .punch_hole(range.start.min(MAX_FILE)..range.end.min(MAX_FILE))
+    }
+
+    fn allocate(&self, range: Range<u64>) -> Result<()> {
+        Self::check(range.end)?;
+        self.memory.allocate(range)
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        Self::check(length)?;
+        self.memory.set_len(length)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
     }
 }
 

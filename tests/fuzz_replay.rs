@@ -159,6 +159,17 @@ fn qcow2_check() {
 }
 
 #[test]
+fn qcow2_write() {
+    replay(
+        "qcow2_write",
+        &seeds::images(),
+        ROUNDS,
+        |_| {},
+        exercise::qcow2_write,
+    );
+}
+
+#[test]
 fn table() {
     replay(
         "table",
