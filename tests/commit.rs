@@ -9,11 +9,17 @@
 mod common;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use common::chains::{self, Random};
+use common::holder::Holder;
 use common::twins::Twins;
 use common::{ours, output, run, scratch, tool};
+use platter::chain::{Chain, ChainOptions};
+use platter::image::ExtentState;
+use platter::op::commit::{Commit, CommitPlan};
+use platter::{Control, Stop};
 
 fn img(folder: &Path, line: &str) {
     run(tool("qemu-img")
@@ -101,23 +107,115 @@ fn a_base_is_found_from_wherever_its_overlay_is() {
     assert!(!found("elsewhere/base.raw"));
 }
 
-/// Every image of the chain has the same content with both programs, whatever the chain.
+/// Every image of the chain has the same content with both programs, whatever the chain, and is
+/// sound; an overlay that was committed to its own backing file is as empty as theirs.
 #[test]
 fn random_chains_end_up_the_same() {
     let mut random = Random(0xc0_3317);
     for round in 0..12 {
         let length = 2 + usize::try_from(random.below(3)).unwrap();
+        let raw_base = random.below(3) == 0;
         let mut layers = Vec::new();
         let twins = Twins::new(|folder| {
-            layers = chains::make(folder, &mut random, length, true);
+            layers = chains::make(folder, &mut random, length, raw_base);
         });
         let top = &layers.last().unwrap().name;
-        let base = &layers[0].name;
-        println!("round {round}: {layers:?}");
-        twins.assert_same(&format!("commit -b {base} {top}"));
+        let before = contents(&twins.ours(top));
+        let line = match random.below(3) {
+            0 => format!("commit {top}"),
+            1 => format!("commit -d {top}"),
+            _ => {
+                let base = random.of(&layers[..length - 1]);
+                format!("commit -b {} {top}", base.name)
+            }
+        };
+        println!("round {round}: {layers:?} {line}");
+        twins.assert_same(&line);
         for layer in &layers {
             twins.assert_same_disk(&layer.name);
+            if layer.format == "qcow2" {
+                img(&twins.ours(""), &format!("check -q {}", layer.name));
+            }
         }
+        assert!(contents(&twins.ours(top)) == before);
+        if line == format!("commit {top}") {
+            assert_eq!(held(&twins.ours(top)), held(&twins.theirs(top)));
+        }
+    }
+}
+
+/// The guest disk, byte for byte.
+fn contents(image: &Path) -> Vec<u8> {
+    let raw = image.with_extension("contents");
+    run(tool("qemu-img")
+        .args(["convert", "-O", "raw"])
+        .args([image, &raw]));
+    let bytes = fs::read(&raw).unwrap();
+    fs::remove_file(raw).unwrap();
+    bytes
+}
+
+/// Bytes that the image itself holds.
+fn held(image: &Path) -> u64 {
+    let chain = Chain::open(image, &ChainOptions::default()).unwrap();
+    let mut held = 0;
+    let active = chain.active().image().unwrap();
+    active
+        .for_each_extent(0..u64::MAX, &mut |extent| {
+            if !matches!(extent.state, ExtentState::Unallocated { .. }) {
+                held += extent.guest.end - extent.guest.start;
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    held
+}
+
+/// A commit that was stopped leaves the disk as it was, and can be run again.
+#[test]
+fn a_stopped_commit_can_be_run_again() {
+    let house = scratch();
+    let folder = house.path();
+    three(folder);
+    let top = folder.join("mid.qcow2");
+    let before = contents(&top);
+    let commit = |control: &Control| {
+        let options = ChainOptions {
+            writable: vec![0, 1],
+            ..ChainOptions::default()
+        };
+        let chain = Chain::open(&top, &options).unwrap();
+        let request = Commit {
+            base: 1,
+            keep_top: false,
+            rate: 0,
+        };
+        CommitPlan::new(&chain, request).unwrap().run(control)
+    };
+    let control = Control::new();
+    control.cancel();
+    assert!(matches!(commit(&control), Err(Stop::Cancelled)));
+    img(folder, "check -q mid.qcow2");
+    assert!(contents(&top) == before);
+    commit(&Control::new()).unwrap();
+    assert!(contents(&top) == before);
+    assert_eq!(held(&top), 0);
+}
+
+/// Another process that uses a file keeps us out, and is named as the other program does.
+#[test]
+fn files_in_use_are_left_alone() {
+    let twins = Twins::new(three);
+    for (options, name) in [
+        (&[][..], "top.qcow2"),
+        (&[], "mid.qcow2"),
+        (&["-r"], "top.qcow2"),
+        (&["-r"], "mid.qcow2"),
+    ] {
+        let images = [twins.theirs(name), twins.ours(name)];
+        let holders = images.map(|image| Holder::qemu_io(options, &image));
+        twins.assert_same("commit top.qcow2");
+        drop(holders);
     }
 }
 

@@ -8,10 +8,17 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use common::chains::{self, Layer, Random};
+use common::holder::Holder;
 use common::twins::Twins;
-use common::{run, tool};
+use common::{ours, output, run, scratch, tool};
+use platter::chain::{Chain, ChainOptions};
+use platter::op::rebase::RebasePlan;
+use platter::{Control, Stop};
 
 fn img(folder: &Path, line: &str) {
     run(tool("qemu-img")
@@ -97,16 +104,11 @@ fn grammar_and_complaints_are_the_same() {
     ]);
 }
 
-/// What the header of an image says; its name and how much of it is allocated aside.
+/// What the header of an image says about formats and the backing file.
 fn header(image: &Path) -> String {
     let mut info = tool("qemu-img");
     let text = run(info.args(["info", "-U", "--output=json"]).arg(image));
-    let names = [
-        "\"filename\"",
-        "\"full-backing-filename\"",
-        "\"actual-size\"",
-    ];
-    let is_kept = |line: &&str| !names.iter().any(|name| line.contains(name));
+    let is_kept = |line: &&str| line.contains("\"backing-filename") || line.contains("format");
     text.lines().filter(is_kept).collect()
 }
 
@@ -145,5 +147,158 @@ fn names_are_changed_without_a_look_at_data() {
                 img(&twins.ours(""), &format!("check -q {image}"));
             }
         }
+    }
+}
+
+/// Onto a file of the chain, one beside it, one that shares only its end, or none: the guest disk
+/// stays what it was, and is the same with both programs.
+#[test]
+fn random_rebases_leave_the_disk_as_it_was() {
+    let mut random = Random(0x4eba_5e);
+    for round in 0..12 {
+        let raw_base = random.below(2) == 0;
+        let length = 2 + usize::try_from(random.below(3)).unwrap();
+        let mut layers = Vec::new();
+        let mut new = None;
+        let twins = Twins::new(|folder| {
+            layers = chains::make(folder, &mut random, length, raw_base);
+            new = new_backing(folder, &mut random, &layers);
+        });
+        let top = &layers.last().unwrap().name;
+        let before = contents(&twins.ours(top));
+        let compress = if random.below(3) == 0 { "-c " } else { "" };
+        let line = match &new {
+            Some(new) => format!("rebase {compress}-b {} -F {} {top}", new.name, new.format),
+            None => format!("rebase {compress}-b \"\" {top}"),
+        };
+        println!("round {round}: {layers:?} {line}");
+        let words: Vec<&str> = line
+            .split_whitespace()
+            .map(|word| if word == "\"\"" { "" } else { word })
+            .collect();
+        for (mut program, folder) in [
+            (tool("qemu-img"), twins.theirs("")),
+            (ours(), twins.ours("")),
+        ] {
+            run(program.args(&words).current_dir(folder));
+        }
+        assert!(contents(&twins.ours(top)) == before, "round {round}");
+        assert_eq!(header(&twins.theirs(top)), header(&twins.ours(top)));
+        for layer in layers.iter().chain(&new) {
+            twins.assert_same_disk(&layer.name);
+            if layer.format == "qcow2" {
+                img(&twins.ours(""), &format!("check -q {}", layer.name));
+            }
+        }
+    }
+}
+
+fn new_backing(folder: &Path, random: &mut Random, layers: &[Layer]) -> Option<Layer> {
+    let below = &layers[..layers.len() - 1];
+    match random.below(4) {
+        0 => None,
+        1 => Some(random.of(below).clone()),
+        kind => {
+            let layer = Layer {
+                name: "new.qcow2".to_owned(),
+                format: "qcow2",
+                size: 512 * (6000 + random.below(16384)),
+            };
+            let backing = (kind == 2).then(|| random.of(below));
+            chains::add(folder, random, &layer, backing);
+            Some(layer)
+        }
+    }
+}
+
+/// The guest disk, byte for byte.
+fn contents(image: &Path) -> Vec<u8> {
+    let raw = image.with_extension("contents");
+    run(tool("qemu-img")
+        .args(["convert", "-O", "raw"])
+        .args([image, &raw]));
+    let bytes = fs::read(&raw).unwrap();
+    fs::remove_file(raw).unwrap();
+    bytes
+}
+
+/// Under our own name, snapshots that read differently afterwards are told of.
+#[test]
+fn snapshots_of_the_overlay_are_told_of() {
+    let house = scratch();
+    let folder = house.path();
+    three(folder);
+    img(folder, "snapshot -c one top.qcow2");
+    for (line, is_drop_in) in [
+        ("rebase -b base.raw -F raw top.qcow2", false),
+        ("rebase -u -b mid.qcow2 -F qcow2 top.qcow2", false),
+        ("rebase -b base.raw -F raw top.qcow2", true),
+    ] {
+        let mut rebase = ours();
+        if is_drop_in {
+            rebase.arg0("qemu-img");
+        }
+        let done = output(rebase.args(line.split_whitespace()).current_dir(folder));
+        assert!(done.status.success(), "{done:?}");
+        let expected = if is_drop_in {
+            ""
+        } else {
+            "warning: 1 internal snapshot of 'top.qcow2' will read differently, as what lies below \
+             changes\n"
+        };
+        assert_eq!(String::from_utf8_lossy(&done.stderr), expected, "{line}");
+    }
+}
+
+/// Where both sides stand on the same file, or neither has anything, nothing is read; and a rebase
+/// that was stopped can be run again.
+#[test]
+fn a_stopped_rebase_can_be_run_again() {
+    let house = scratch();
+    let folder = house.path();
+    three(folder);
+    let top = folder.join("top.qcow2");
+    let before = contents(&top);
+    let rebase = |control: &Control| {
+        let options = ChainOptions {
+            writable: vec![0],
+            ..ChainOptions::default()
+        };
+        let chain = Chain::open(&top, &options).unwrap();
+        let plan = RebasePlan::new(&chain, None, false).unwrap();
+        plan.run(control)
+    };
+    let control = Control::new();
+    control.cancel();
+    assert!(matches!(rebase(&control), Err(Stop::Cancelled)));
+    img(folder, "check -q top.qcow2");
+    assert!(contents(&top) == before);
+    rebase(&Control::new()).unwrap();
+    img(folder, "check -q top.qcow2");
+    assert!(contents(&top) == before);
+    let info = run(tool("qemu-img").arg("info").arg(&top));
+    assert!(!info.contains("backing"), "{info}");
+}
+
+/// Another process that uses a file keeps us out, and is named as the other program does.
+#[test]
+fn files_in_use_are_left_alone() {
+    let twins = Twins::new(|folder| {
+        three(folder);
+        img(folder, "create -q -f qcow2 -b base.raw -F raw new.qcow2");
+    });
+    for name in ["top.qcow2", "mid.qcow2", "new.qcow2"] {
+        let holders =
+            [twins.theirs(name), twins.ours(name)].map(|image| Holder::qemu_io(&[], &image));
+        for line in [
+            "rebase -b new.qcow2 -F qcow2 top.qcow2",
+            "rebase -u -b x -F raw top.qcow2",
+        ] {
+            if line.contains("-u") && name != "top.qcow2" {
+                continue;
+            }
+            twins.assert_same(line);
+        }
+        drop(holders);
     }
 }

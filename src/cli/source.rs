@@ -166,13 +166,8 @@ impl Source {
         }
         match self.first_obstacle(program, &chain, reach) {
             None => Ok(chain),
-            // QEMU asks for the write lock of a backing file after it has opened everything.
-            Some((index, reason))
-                if index > 0
-                    && options.writable.contains(&index)
-                    && reason.starts_with("Failed to get \"write\" lock") =>
-            {
-                Err(Failure::new(reason))
+            Some((index, reason)) if index > 0 && options.writable.contains(&index) => {
+                Err(self.base_failure(program, &chain, index, &reason))
             }
             Some((index, reason)) => Err(self.obstacle_failure(&chain, reach, index, &reason)),
         }
@@ -266,6 +261,29 @@ impl Source {
                 let nested = "Could not open backing file: ".repeat(index);
                 self.could_not_open(&format!("{nested}{reason}"))
             }
+        }
+    }
+
+    /// QEMU opens a backing file for reading with the rest, and asks for more when it has all.
+    fn base_failure(
+        &self,
+        program: &Program,
+        chain: &Chain,
+        index: usize,
+        reason: &str,
+    ) -> Failure {
+        let link = &chain.links()[index];
+        let as_reader = link
+            .path
+            .as_deref()
+            .map(|path| FileStorage::open(path, LockMode::Read));
+        match (as_reader, self.names(chain).get(index)) {
+            (Some(Ok(_)), _) if reason.starts_with(LOCK_CONFLICT) => Failure::new(reason),
+            (Some(Err(error)), Some(name)) if error.kind() == ErrorKind::Locked => {
+                let reason = lock_reason(error.message(), name, program);
+                self.obstacle_failure(chain, Reach::Data, index, &reason)
+            }
+            _ => self.obstacle_failure(chain, Reach::Data, index, reason),
         }
     }
 
@@ -432,6 +450,9 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
         other => pairs.push((prefix.to_owned(), other.to_string())),
     }
 }
+
+/// How QEMU's complaints about locks begin.
+const LOCK_CONFLICT: &str = "Failed to get ";
 
 const COULD_NOT_OPEN: &str = "Could not open";
 

@@ -85,7 +85,7 @@ impl<'a> Candidates<'a> {
             position = end;
         }
         if let Some(last) = self.open.take() {
-            let _ = self.cut(last, send);
+            let _ = self.cut(&last, send);
         }
         let _ = send(self.batch);
         Ok(())
@@ -132,7 +132,7 @@ impl<'a> Candidates<'a> {
             return ControlFlow::Continue(());
         }
         match self.open.replace(piece) {
-            Some(before) => self.cut(before, send),
+            Some(before) => self.cut(&before, send),
             None => ControlFlow::Continue(()),
         }
     }
@@ -140,7 +140,7 @@ impl<'a> Candidates<'a> {
     /// Into pieces that fit a buffer.
     fn cut(
         &mut self,
-        piece: Piece,
+        piece: &Piece,
         send: &mut dyn FnMut(Vec<Piece>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let longest = PIECE.max(self.unit);
