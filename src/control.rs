@@ -46,10 +46,22 @@ impl fmt::Display for Stop {
 pub struct Progress {
     /// What is being done, a short English verb phrase ("reading refcounts").
     pub phase: &'static str,
-    /// Bytes (or other units the phase counts) done.
+    /// Units done.
     pub done: u64,
     /// Of this many; 0 while unknown.
     pub total: u64,
+    /// What is counted.
+    pub unit: Unit,
+}
+
+/// What a phase counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unit {
+    /// Bytes.
+    #[default]
+    Bytes,
+    /// Things that mean nothing to a user: table entries, clusters.
+    Items,
 }
 
 /// Shared between the work and its watcher; clones refer to the same state.
@@ -65,6 +77,7 @@ struct Shared {
     cancelled: AtomicBool,
     done: AtomicU64,
     total: AtomicU64,
+    counts_items: AtomicBool,
     phase: Mutex<&'static str>,
     listener: Option<PhaseListener>,
 }
@@ -115,8 +128,17 @@ impl Control {
         }
     }
 
-    /// Starts a phase of `total` units (0 = unknown) and sets the counter back.
+    /// Starts a phase of `total` bytes (0 = unknown) and sets the counter back.
     pub fn enter(&self, phase: &'static str, total: u64) {
+        self.begin(phase, total, Unit::Bytes);
+    }
+
+    /// As [`Self::enter`], for a phase that counts other things than bytes.
+    pub fn enter_items(&self, phase: &'static str, total: u64) {
+        self.begin(phase, total, Unit::Items);
+    }
+
+    fn begin(&self, phase: &'static str, total: u64, unit: Unit) {
         *self
             .shared
             .phase
@@ -124,6 +146,10 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner) = phase;
         self.shared.done.store(0, Ordering::Relaxed);
         self.shared.total.store(total, Ordering::Relaxed);
+        let counts_items = unit == Unit::Items;
+        self.shared
+            .counts_items
+            .store(counts_items, Ordering::Relaxed);
         if let Some(listener) = &self.shared.listener {
             listener(phase);
         }
@@ -145,6 +171,11 @@ impl Control {
                 .unwrap_or_else(PoisonError::into_inner),
             done: self.shared.done.load(Ordering::Relaxed),
             total: self.shared.total.load(Ordering::Relaxed),
+            unit: if self.shared.counts_items.load(Ordering::Relaxed) {
+                Unit::Items
+            } else {
+                Unit::Bytes
+            },
         }
     }
 }
@@ -164,7 +195,8 @@ mod tests {
             Progress {
                 phase: "reading",
                 done: 4,
-                total: 10
+                total: 10,
+                unit: Unit::Bytes,
             }
         );
         assert_eq!(worker.checkpoint(), Ok(()));
@@ -178,7 +210,8 @@ mod tests {
         let notes = Arc::clone(&heard);
         let control = Control::with_phase_listener(move |phase| notes.lock().unwrap().push(phase));
         control.clone().enter("reading", 10);
-        control.enter("writing", 0);
+        control.enter_items("writing", 0);
+        assert_eq!(control.progress().unit, Unit::Items);
         assert_eq!(*heard.lock().unwrap(), ["reading", "writing"]);
     }
 }

@@ -17,7 +17,41 @@ use common::{root, run, tool};
 const HINT: &str = "run build-aux/dev po, then translate what is new";
 
 /// The functions whose literal arguments are messages.
-const FUNCTIONS: [&str; 4] = ["gettext(", "ngettext(", "pgettext(", "counted("];
+const FUNCTIONS: [&str; 5] = [
+    "gettext(",
+    "ngettext(",
+    "pgettext(",
+    "counted(",
+    "gettext_noop(",
+];
+
+/// What the engine leaves to be translated: marked sentences, and the phases of its work.
+const ENGINE_FUNCTIONS: [&str; 3] = ["gettext_noop(", "enter(", "enter_items("];
+/// Engine sources whose calls of these functions are examples and tests.
+const NOT_FOR_USERS: [&str; 3] = ["src/phrase.rs", "src/control.rs", "src/job"];
+
+/// Sources with the messages in them, relative to the root.
+fn sources_with_messages() -> Vec<(PathBuf, BTreeSet<String>)> {
+    let relative = |path: &Path| path.strip_prefix(root()).unwrap().to_owned();
+    let mut found = Vec::new();
+    for path in rust_sources(&root().join("src")) {
+        let file = relative(&path);
+        let is_window = file.starts_with("src/gui");
+        if !is_window && NOT_FOR_USERS.iter().any(|other| file.starts_with(other)) {
+            continue;
+        }
+        let functions: &[&str] = if is_window {
+            &FUNCTIONS
+        } else {
+            &ENGINE_FUNCTIONS
+        };
+        let messages = messages_in(&read(&path), functions);
+        if !messages.is_empty() {
+            found.push((file, messages));
+        }
+    }
+    found
+}
 
 #[test]
 fn potfiles_lists_every_source_with_messages() {
@@ -25,10 +59,9 @@ fn potfiles_lists_every_source_with_messages() {
         .lines()
         .map(PathBuf::from)
         .collect();
-    let with_messages: BTreeSet<PathBuf> = rust_sources(&root().join("src/gui"))
+    let with_messages: BTreeSet<PathBuf> = sources_with_messages()
         .into_iter()
-        .filter(|path| !messages_in(&read(path)).is_empty())
-        .map(|path| path.strip_prefix(root()).unwrap().to_owned())
+        .map(|(path, _)| path)
         .collect();
     let unlisted: Vec<_> = with_messages.difference(&listed).collect();
     assert!(
@@ -47,8 +80,8 @@ fn potfiles_lists_every_source_with_messages() {
 #[test]
 fn xgettext_finds_every_message() {
     let found = template();
-    for path in rust_sources(&root().join("src/gui")) {
-        for message in messages_in(&read(&path)) {
+    for (path, messages) in sources_with_messages() {
+        for message in messages {
             assert!(
                 found.contains_key(&message),
                 "xgettext does not see {message:?} in {}: use one plain literal",
@@ -170,14 +203,14 @@ fn unescape(rest: &str) -> String {
 }
 
 /// The first literal argument of each call of a message function in Rust source.
-fn messages_in(source: &str) -> BTreeSet<String> {
+fn messages_in(source: &str, functions: &[&str]) -> BTreeSet<String> {
     let code: String = source
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| [line, "\n"])
         .collect();
     let mut messages = BTreeSet::new();
-    for function in FUNCTIONS {
+    for function in functions {
         for (at, _) in code.match_indices(function) {
             let part_of_a_name = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
             let arguments = code[at + function.len()..].trim_start();

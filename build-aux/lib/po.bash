@@ -8,8 +8,11 @@ cmd_po() {
     {
         ls data/*.desktop.in data/*.gschema.xml data/*.metainfo.xml.in data/*.mime.xml.in
         find data -name '*.ui'
-        grep -rlE '\b(gettext|ngettext|pgettext|counted)\(' src/gui --include='*.rs' || true
-    } | LC_ALL=C sort >po/POTFILES.in
+        grep -rlE '\b(gettext|ngettext|pgettext|counted|gettext_noop)\(' src/gui --include='*.rs' || true
+        # Sentences and names of phases that the engine leaves to be translated by the window.
+        grep -rlE '\bgettext_noop\(|\.enter(_items)?\("' src --include='*.rs' |
+            grep -vE '^src/(gui|phrase\.rs|control\.rs|job/)' || true
+    } | LC_ALL=C sort -u >po/POTFILES.in
     pot=$(mktemp)
     # xgettext before 0.24 reads Rust as C, says so, and takes lifetimes for characters.
     xgettext "${options[@]}" --package-name=platter --files-from=po/POTFILES.in -o "$pot" 2>&1 |

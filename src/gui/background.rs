@@ -32,6 +32,11 @@ impl Background {
         })
     }
 
+    /// The runtime, for who runs more than one thing on it.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Runs `job` on a thread of its own and returns at once. The job hands its results to a
     /// [`relm4::Sender`]; long jobs look at a [`platter::Control`] to be stopped.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {

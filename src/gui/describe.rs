@@ -1,10 +1,14 @@
 //! Engine values in translated words.
 
+mod operation;
+
 use platter::chain::LinkProblem;
 use platter::fs::FsKind;
 use platter::image::Format;
 use platter::table::TableKind;
 use platter::{Error, ErrorKind};
+
+pub(crate) use operation::{operation_error, phase, phrase, warning};
 
 use crate::i18n::{fill, gettext};
 

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::background::Background;
+use crate::operation::Request;
 use crate::session::Document;
 
 /// What every pane is started with.
@@ -44,7 +45,7 @@ pub(crate) enum PaneInput {
 }
 
 /// What a pane asks of the window.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[allow(dead_code, reason = "each pane uses its share of the words")]
 pub(crate) enum PaneOutput {
     /// Open this image in this window, or select it if it is open.
@@ -63,6 +64,8 @@ pub(crate) enum PaneOutput {
     ShowSegment(usize),
     /// Read the selected image again.
     Reload,
+    /// Do this; see [`crate::operation`].
+    Operate(Request),
 }
 
 /// A failure in words for the user.

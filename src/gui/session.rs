@@ -60,6 +60,8 @@ pub(crate) struct Document {
     pub(crate) folder: Option<Arc<FolderIndex>>,
     /// Why the image could not be opened.
     pub(crate) failure: Option<Arc<Failure>>,
+    /// The job of ours that is changing a file of the chain.
+    pub(crate) busy: Option<Rc<str>>,
 }
 
 impl Document {
@@ -85,7 +87,15 @@ impl Document {
             contents_error: None,
             folder: None,
             failure: None,
+            busy: None,
         }
+    }
+
+    /// Whether `path` is a file of its chain, under whatever name.
+    pub(crate) fn uses(&self, path: &Path) -> bool {
+        let links = self.chain.iter().flat_map(|chain| chain.links());
+        let mut files = links.filter_map(|link| link.path.as_deref());
+        same_file(&self.path, path) || files.any(|file| same_file(file, path))
     }
 
     fn learn(&mut self, fact: Fact) {
@@ -226,6 +236,21 @@ impl Session {
         document.learn(fact);
         *slot = Rc::new(document);
         Some(Rc::clone(slot))
+    }
+
+    /// Marks the images that stand on a file which a job changes, and only those.
+    pub(crate) fn mark_busy(&mut self, writing: &[(Rc<str>, Vec<PathBuf>)]) {
+        for slot in &mut self.documents {
+            let job = writing
+                .iter()
+                .find(|(_, files)| files.iter().any(|file| slot.uses(file)));
+            let busy = job.map(|(title, _)| Rc::clone(title));
+            if slot.busy != busy {
+                let mut document = Document::clone(slot);
+                document.busy = busy;
+                *slot = Rc::new(document);
+            }
+        }
     }
 
     /// All images.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::control::Progress;
+use crate::control::{Progress, Unit};
 
 /// How far back a rate looks: samples older than this count little.
 const MEMORY: Duration = Duration::from_secs(3);
@@ -31,6 +31,8 @@ pub struct Reading {
     /// The share that is done, below 1. `None` when that is unknown, and when all units are done
     /// but the phase is not: a bar at 100 % that waits says less than the phase's name.
     pub fraction: Option<f64>,
+    /// What is counted.
+    pub unit: Unit,
     /// Units a second.
     pub rate: Option<f64>,
     /// How long the phase will take, where that can be told.
@@ -127,6 +129,7 @@ impl Phase {
             phase: progress.phase,
             done: progress.done,
             total: progress.total,
+            unit: progress.unit,
             fraction: counts.then(|| as_f64(progress.done) / as_f64(progress.total)),
             rate: rate.filter(|_| !stalled),
             time_left: left.and_then(|left| Duration::try_from_secs_f64(left).ok()),
@@ -170,6 +173,7 @@ mod tests {
             phase: "copying",
             done: 0,
             total: TOTAL,
+            unit: Unit::Bytes,
         };
         let mut readings = Vec::new();
         let mut tick = 0;
@@ -231,6 +235,7 @@ mod tests {
             phase: "copying",
             done: 0,
             total: 1000,
+            unit: Unit::Bytes,
         };
         for second in 0..6 {
             progress.done = second * 100;
@@ -245,7 +250,12 @@ mod tests {
     #[test]
     fn a_full_bar_gives_way_to_the_phase() {
         let mut meter = Meter::default();
-        let progress = |phase, done, total| Progress { phase, done, total };
+        let progress = |phase, done, total| Progress {
+            phase,
+            done,
+            total,
+            unit: Unit::Items,
+        };
         let reading = meter.observe(TICK, &progress("copying", 10, 10));
         assert_eq!((reading.fraction, reading.time_left), (None, None));
         let reading = meter.observe(TICK * 2, &progress("flushing", 0, 0));
@@ -260,6 +270,7 @@ mod tests {
                 phase: "reading",
                 done: second * 100,
                 total: 1000,
+                unit: Unit::Bytes,
             };
             meter.observe(Duration::from_secs(second), &progress);
         }
@@ -267,6 +278,7 @@ mod tests {
             phase: "writing",
             done: 0,
             total: 1000,
+            unit: Unit::Bytes,
         };
         let reading = meter.observe(Duration::from_secs(5), &progress);
         assert_eq!((reading.rate, reading.time_left), (None, None));

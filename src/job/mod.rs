@@ -32,7 +32,7 @@ use crate::op::plan::Plan;
 use crate::phrase::Phrase;
 
 /// Names a job for the life of its manager; ascending in the order of submission.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct JobId(pub(super) u64);
 
 /// What a job does: blocking, and looking at its control where it can stop.

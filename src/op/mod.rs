@@ -10,5 +10,6 @@ pub mod plan;
 mod rate;
 pub mod rebase;
 pub mod resize;
+pub mod resize_disk;
 pub mod snapshot;
 pub mod warning;

@@ -23,6 +23,7 @@ pub(crate) fn make(name: &str, folder: &Path) {
         "encrypted" => encrypted(folder),
         "huge" => create(folder, "huge.qcow2", &["-f", "qcow2"], "63T"),
         "mbr" => mbr(folder),
+        "gpt" => gpt(folder),
         "grown" => grown(folder),
         "fixed-vhd" => create(
             folder,
@@ -167,6 +168,13 @@ fn mbr(folder: &Path) {
         .arg(format!("offset={}", 206_848 * 512))
         .arg(&disk)
         .arg("200M"));
+}
+
+/// `disk.raw`, 64 MiB: a GPT with partitions of 20 and 30 MiB.
+fn gpt(folder: &Path) {
+    create(folder, "disk.raw", &["-f", "raw"], "64M");
+    let disk = folder.join("disk.raw");
+    partition(&disk, "label: gpt\nsize=20M\nsize=30M\n");
 }
 
 /// `grown.raw`: a GPT disk of 1 GiB that was enlarged to 2 GiB, so that the backup GPT is no longer

@@ -3,6 +3,7 @@
 use relm4::gtk::{gio, prelude::*};
 use relm4::{ComponentSender, adw};
 
+use super::operations::ImageOperation;
 use super::panes::VIEWS;
 use super::{App, AppInput};
 use crate::i18n::gettext;
@@ -35,6 +36,13 @@ pub(super) fn install(
     add(VIEWS[1], &["<Ctrl>2"], || AppInput::ViewRequested(VIEWS[1]));
     add(VIEWS[2], &["<Ctrl>3"], || AppInput::ViewRequested(VIEWS[2]));
     add(VIEWS[3], &["<Ctrl>4"], || AppInput::ViewRequested(VIEWS[3]));
+
+    for (operation, name) in ImageOperation::ALL {
+        let input = sender.input_sender().clone();
+        let action = gio::SimpleAction::new(name, None);
+        action.connect_activate(move |_, _| input.emit(AppInput::OperateOnSelected(operation)));
+        window.add_action(&action);
+    }
 
     let quit = gio::SimpleAction::new("quit", None);
     let closing = window.clone();

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
+use platter::Stop;
 use platter::chain::OpenPolicy;
 
+use super::operations::ImageOperation;
+use crate::jobs::JobsOutput;
+use crate::operation::{Operation, Request};
+use crate::operation_window::OperationOutput;
 use crate::pane::PaneOutput;
 use crate::session::{DocumentId, Fact};
 
@@ -40,8 +45,29 @@ pub(crate) enum AppInput {
     Pane(PaneOutput),
     /// Put on the clipboard.
     Copy(String),
-    /// The window is about to close.
-    Closing,
+    /// Do this.
+    Operate(Request),
+    /// Do this to the selected image.
+    OperateOnSelected(ImageOperation),
+    /// From the dialog of an operation, by its number.
+    Operation(u64, OperationOutput),
+    /// From the jobs.
+    Jobs(JobsOutput),
+    /// The window is to be closed.
+    CloseWindow,
+    /// What is to become of the jobs that run when the window is to be closed.
+    QuitAnswered(QuitAnswer),
+}
+
+/// An answer of the user who wants to quit while jobs are running.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum QuitAnswer {
+    /// The window stays.
+    Stay,
+    /// It closes when they are finished.
+    Wait,
+    /// They are cancelled, and it closes when they have stopped.
+    CancelJobs,
 }
 
 /// What was learnt off the main thread.
@@ -56,4 +82,6 @@ pub(crate) enum AppCommand {
         /// The fact.
         fact: Fact,
     },
+    /// An operation that needs no dialog has been looked at.
+    DrawnUp(Result<Operation, Stop>),
 }

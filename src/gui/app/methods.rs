@@ -10,11 +10,13 @@ use relm4::gtk::{gdk, gio, glib};
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
+use super::operations::Operations;
 use super::{App, AppCommand, AppInput, AppWidgets, Panes, dialogs};
 use crate::background::Background;
 use crate::banner::{Banner, BannerInput, BannerOutput};
 use crate::failure_page::{FailurePage, FailurePageInput, FailurePageOutput};
 use crate::format;
+use crate::jobs::{Jobs, JobsInit};
 use crate::metrics;
 use crate::opening::Opening;
 use crate::pane::{PaneInput, PaneOutput};
@@ -27,6 +29,7 @@ impl App {
     pub(super) fn new(
         application: adw::Application,
         background: Background,
+        root: &adw::ApplicationWindow,
         sender: &ComponentSender<Self>,
     ) -> Self {
         let input = sender.input_sender();
@@ -55,6 +58,13 @@ impl App {
                 BannerOutput::ReloadRequested => AppInput::ReloadRequested,
             });
         let panes = Panes::launch(&background, input);
+        let jobs = Jobs::builder()
+            .launch(JobsInit {
+                application: application.clone(),
+                window: root.clone().upcast(),
+                background: background.clone(),
+            })
+            .forward(input, AppInput::Jobs);
         Self {
             application,
             background,
@@ -66,6 +76,9 @@ impl App {
             failure_page,
             banner,
             panes,
+            jobs,
+            operations: Operations::default(),
+            quitting: false,
             file_dialog: None,
         }
     }
@@ -180,14 +193,12 @@ impl App {
             PaneOutput::OpenPath(path) => self.open_paths(&[path], widgets, sender),
             PaneOutput::Locate(path) => self.banner.emit(BannerInput::LocateRequested(path)),
             PaneOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
-            PaneOutput::Toast(text) => {
-                let title = glib::markup_escape_text(&text);
-                widgets.toasts.add_toast(adw::Toast::new(&title));
-            }
+            PaneOutput::Toast(text) => widgets.toast(&text, None, sender),
             PaneOutput::Error(report) => dialogs::present_error(&report, root, sender),
             PaneOutput::ShowRange(range) => self.panes.reveal_on_map(range),
             PaneOutput::ShowSegment(index) => self.panes.show_partition(index),
             PaneOutput::Reload => self.reload(widgets, sender),
+            PaneOutput::Operate(request) => self.operate(request, root, sender),
         }
     }
 
@@ -224,8 +235,8 @@ impl App {
         root.set_maximized(size.maximized);
         let input = sender.input_sender().clone();
         root.connect_close_request(move |_| {
-            input.emit(AppInput::Closing);
-            glib::Propagation::Proceed
+            input.emit(AppInput::CloseWindow);
+            glib::Propagation::Stop
         });
     }
 
@@ -239,7 +250,7 @@ impl App {
     }
 
     /// Starts reading an image; the facts arrive as [`AppCommand::Learnt`].
-    fn read(&mut self, document: &Document, sender: &ComponentSender<Self>) {
+    pub(super) fn read(&mut self, document: &Document, sender: &ComponentSender<Self>) {
         let opening = Opening {
             path: document.path.clone(),
             policy: document.policy.clone(),
@@ -260,7 +271,7 @@ impl App {
         self.background.run(move || folder.read_folder(emit_folder));
     }
 
-    fn stop_opening(&mut self, id: DocumentId) {
+    pub(super) fn stop_opening(&mut self, id: DocumentId) {
         if let Some(control) = self.openings.remove(&id) {
             control.cancel();
         }
@@ -339,6 +350,7 @@ impl AppWidgets {
         self.window.set_title(Some(&title));
         self.show_sidebar(selected.is_some());
         self.reload_button.set_visible(selected.is_some());
+        self.image_button.set_visible(page == "image");
     }
 
     /// No images, no sidebar. The first image brings it up, unless it would cover the content.

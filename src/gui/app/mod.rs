@@ -4,7 +4,9 @@ mod actions;
 mod dialogs;
 mod messages;
 mod methods;
+mod operations;
 mod panes;
+mod quit;
 
 use std::collections::HashMap;
 
@@ -13,17 +15,19 @@ use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
-pub(crate) use messages::{AppCommand, AppInput};
+pub(crate) use messages::{AppCommand, AppInput, QuitAnswer};
 
 use crate::a11y;
 use crate::background::Background;
 use crate::banner::Banner;
 use crate::failure_page::FailurePage;
 use crate::i18n::gettext;
+use crate::jobs::Jobs;
 use crate::session::{DocumentId, Session};
 use crate::settings::Settings;
 use crate::sidebar::Sidebar;
 use crate::start_page::StartPage;
+use operations::Operations;
 use panes::Panes;
 
 /// The window's model.
@@ -39,6 +43,10 @@ pub(crate) struct App {
     failure_page: Controller<FailurePage>,
     banner: Controller<Banner>,
     panes: Panes,
+    jobs: Controller<Jobs>,
+    operations: Operations,
+    /// The window closes when the jobs are finished.
+    quitting: bool,
     /// The file dialog while it is open: it is no widget, nobody else keeps it.
     file_dialog: Option<gtk::FileChooserNative>,
 }
@@ -118,11 +126,19 @@ impl Component for App {
                             set_menu_model: Some(&actions::primary_menu()),
                         },
 
+                        #[name = "image_button"]
+                        pack_end = &gtk::MenuButton {
+                            set_icon_name: "view-more-symbolic",
+                            set_menu_model: Some(&operations::image_menu()),
+                        },
+
                         #[name = "reload_button"]
                         pack_end = &gtk::Button {
                             set_icon_name: "view-refresh-symbolic",
                             set_action_name: Some("win.reload"),
                         },
+
+                        pack_end: model.jobs.widget(),
                     },
 
                     #[name = "toasts"]
@@ -155,7 +171,7 @@ impl Component for App {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let model = Self::new(application, background, &sender);
+        let model = Self::new(application, background, &root, &sender);
         let widgets = view_output!();
         widgets.name_icon_buttons();
         widgets.connect_switchers(&model.panes.stack);
@@ -189,7 +205,16 @@ impl Component for App {
             AppInput::AboutRequested => dialogs::present_about(root),
             AppInput::Pane(output) => self.serve_pane(output, widgets, root, &sender),
             AppInput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
-            AppInput::Closing => self.remember_window(root),
+            AppInput::Operate(request) => self.operate(request, root, &sender),
+            AppInput::OperateOnSelected(operation) => {
+                self.operate_on_selected(operation, root, &sender);
+            }
+            AppInput::Operation(number, output) => {
+                self.serve_operation(number, output, widgets, root);
+            }
+            AppInput::Jobs(output) => self.serve_jobs(output, widgets, root, &sender),
+            AppInput::CloseWindow => self.close_window(root, &sender),
+            AppInput::QuitAnswered(answer) => self.take_quit_answer(answer, root),
         }
     }
 
@@ -197,8 +222,8 @@ impl Component for App {
         &mut self,
         widgets: &mut Self::Widgets,
         message: Self::CommandOutput,
-        _sender: ComponentSender<Self>,
-        _root: &Self::Root,
+        sender: ComponentSender<Self>,
+        root: &Self::Root,
     ) {
         match message {
             AppCommand::Learnt {
@@ -206,6 +231,7 @@ impl Component for App {
                 generation,
                 fact,
             } => self.learn(id, generation, fact, widgets),
+            AppCommand::DrawnUp(result) => self.run_drawn_up(result, root, &sender),
         }
     }
 }
@@ -214,6 +240,7 @@ impl AppWidgets {
     fn name_icon_buttons(&self) {
         a11y::icon_button(&self.sidebar_open, &gettext("Open image"));
         a11y::icon_button(&self.sidebar_toggle, &gettext("Show or hide the sidebar"));
+        a11y::icon_button(&self.image_button, &gettext("Image menu"));
         a11y::icon_button(&self.menu_button, &gettext("Main menu"));
         a11y::icon_button(&self.reload_button, &gettext("Read the image again"));
     }

@@ -45,11 +45,24 @@ pub(super) fn notice(document: &Document) -> Option<Notice> {
     let link = document.active()?;
     let info = link.info()?;
     let chain = document.full_chain().map(AsRef::as_ref);
-    corrupt(info)
+    busy(document)
+        .or_else(|| corrupt(info))
         .or_else(|| chain.and_then(chain_notice))
         .or_else(|| in_use(link))
         .or_else(|| encrypted(info))
         .or_else(|| dirty(info))
+}
+
+fn busy(document: &Document) -> Option<Notice> {
+    let job = document.busy.as_deref()?;
+    Some(Notice {
+        tone: Tone::Neutral,
+        sentence: fill(
+            &gettext("“{job}” is changing this image. What is shown is from before."),
+            &[("job", job)],
+        ),
+        action: None,
+    })
 }
 
 fn corrupt(info: &ImageInfo) -> Option<Notice> {

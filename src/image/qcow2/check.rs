@@ -307,7 +307,7 @@ impl Structures {
     fn count(&self, pass: &Pass<'_>, tally: &mut Tally) -> Result<(), Stop> {
         let header = pass.subject.header;
         let entries = self.l1_tables.iter().map(|table| table.entries).sum();
-        pass.subject.control.enter("checking tables", entries);
+        pass.subject.control.enter_items("checking tables", entries);
         let place = |index| Place::new(Section::Structures, index, 0);
         pass.reference(tally, place(0), 0, pass.subject.cluster_size());
         tables::count(pass, &self.l1_tables, tally)?;
@@ -327,11 +327,11 @@ impl Structures {
     fn compare(&self, pass: &Pass<'_>, tally: &mut Tally) -> Result<u64, Stop> {
         let window = pass.counts.window();
         let control = pass.subject.control;
-        control.enter("comparing refcounts", window.end - window.start);
+        control.enter_items("comparing refcounts", window.end - window.start);
         let compared = refcounts::compare(pass, &self.refcounts, Keep::DiskSingles, tally)?;
         if pass.has_uncopied() || !compared.all_single || tally.corruptions > 0 {
             let active = &self.l1_tables[0];
-            control.enter("checking flags", active.entries);
+            control.enter_items("checking flags", active.entries);
             copied::check(pass, active, &self.refcounts, tally, None)?;
         }
         Ok(compared.highest)

@@ -1,0 +1,225 @@
+//! From the wish for an operation to its end: dialogs, the jobs, and what they change.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use platter::job::JobId;
+use platter::{Control, Stop};
+use relm4::adw;
+use relm4::adw::prelude::*;
+use relm4::gtk::{gio, glib};
+use relm4::prelude::*;
+
+use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
+use crate::describe;
+use crate::i18n::gettext;
+use crate::jobs::{JobsInput, JobsOutput};
+use crate::operation::{Ask, Draft, Operation, Request};
+use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
+use crate::pane::ErrorReport;
+use crate::resize;
+use crate::session::Document;
+
+/// What can be done to an image as a whole: the entries of its menu.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ImageOperation {
+    /// Give the disk another size.
+    Resize,
+}
+
+impl ImageOperation {
+    /// All, with the names of their actions.
+    pub(super) const ALL: [(Self, &str); 1] = [(Self::Resize, "resize-disk")];
+
+    fn request(self, document: &Rc<Document>) -> Option<Request> {
+        match self {
+            Self::Resize => resize::request(document),
+        }
+    }
+}
+
+/// The menu of the selected image.
+pub(super) fn image_menu() -> gio::Menu {
+    let menu = gio::Menu::new();
+    menu.append(Some(&gettext("_Resize Disk…")), Some("win.resize-disk"));
+    menu
+}
+
+/// The dialogs of operations, and which files jobs are changing.
+#[derive(Default)]
+pub(super) struct Operations {
+    /// Open, or hidden while their jobs run.
+    windows: Vec<(u64, Controller<OperationWindow>)>,
+    next: u64,
+    writing: Vec<(JobId, Rc<str>, Vec<PathBuf>)>,
+}
+
+impl Operations {
+    fn sender_of(&self, number: u64) -> Option<relm4::Sender<OperationInput>> {
+        let (_, window) = self.windows.iter().find(|(known, _)| *known == number)?;
+        Some(window.sender().clone())
+    }
+
+    fn files_by_job(&self) -> Vec<(Rc<str>, Vec<PathBuf>)> {
+        let of_job =
+            |(_, title, files): &(JobId, Rc<str>, Vec<PathBuf>)| (Rc::clone(title), files.clone());
+        self.writing.iter().map(of_job).collect()
+    }
+}
+
+impl App {
+    pub(super) fn operate_on_selected(
+        &mut self,
+        operation: ImageOperation,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        let selected = self.session.selected();
+        if let Some(request) = selected.and_then(|document| operation.request(document)) {
+            self.operate(request, root, sender);
+        }
+    }
+
+    pub(super) fn operate(
+        &mut self,
+        request: Request,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        if let Ask::Nothing(draft) = request.ask {
+            self.draw_up(draft, sender);
+            return;
+        }
+        self.operations.next += 1;
+        let number = self.operations.next;
+        let init = OperationInit {
+            parent: root.clone().upcast(),
+            background: self.background.clone(),
+            request,
+        };
+        let window = OperationWindow::builder()
+            .launch(init)
+            .forward(sender.input_sender(), move |output| {
+                AppInput::Operation(number, output)
+            });
+        self.operations.windows.push((number, window));
+    }
+
+    pub(super) fn serve_operation(
+        &mut self,
+        number: u64,
+        output: OperationOutput,
+        widgets: &AppWidgets,
+        root: &adw::ApplicationWindow,
+    ) {
+        match output {
+            OperationOutput::Run(operation) => {
+                let asker = self.operations.sender_of(number);
+                self.jobs.emit(JobsInput::Submit(operation, asker));
+            }
+            OperationOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
+            OperationOutput::Closed => {
+                self.operations
+                    .windows
+                    .retain(|(known, _)| *known != number);
+            }
+        }
+    }
+
+    pub(super) fn serve_jobs(
+        &mut self,
+        output: JobsOutput,
+        widgets: &AppWidgets,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        match output {
+            JobsOutput::Began { id, title, writes } => {
+                self.operations.writing.push((id, title.into(), writes));
+                self.session.mark_busy(&self.operations.files_by_job());
+                self.show_session(widgets);
+            }
+            JobsOutput::Ended { id, writes, opens } => {
+                self.operations.writing.retain(|(known, ..)| *known != id);
+                self.read_changed(&writes, sender);
+                self.session.mark_busy(&self.operations.files_by_job());
+                match opens {
+                    Some(path) => self.open_paths(&[path], widgets, sender),
+                    None => self.show_session(widgets),
+                }
+            }
+            JobsOutput::Toast { text, undo } => widgets.toast(&text, undo, sender),
+            JobsOutput::Failed(report) => dialogs::present_error(&report, root, sender),
+            JobsOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
+            JobsOutput::Idle => self.close_if_quitting(root),
+        }
+    }
+
+    /// Small operations need no dialog.
+    pub(super) fn run_drawn_up(
+        &mut self,
+        result: Result<Operation, Stop>,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        match result {
+            Ok(operation) => self.jobs.emit(JobsInput::Submit(operation, None)),
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Failed(error)) => {
+                let report = ErrorReport {
+                    heading: gettext("It Cannot Be Done"),
+                    body: describe::operation_error(&error),
+                    details: describe::error_details(&error),
+                };
+                dialogs::present_error(&report, root, sender);
+            }
+        }
+    }
+
+    fn draw_up(&self, draft: Draft, sender: &ComponentSender<Self>) {
+        let output = sender.command_sender().clone();
+        self.background.run(move || {
+            output.emit(AppCommand::DrawnUp(draft.draw_up(&Control::new())));
+        });
+    }
+
+    /// Reads every image again that stands on one of `files`. One whose own file is gone closes.
+    fn read_changed(&mut self, files: &[PathBuf], sender: &ComponentSender<Self>) {
+        let changed: Vec<_> = self
+            .session
+            .documents()
+            .iter()
+            .filter(|document| files.iter().any(|file| document.uses(file)))
+            .map(Rc::clone)
+            .collect();
+        for document in changed {
+            self.stop_opening(document.id);
+            if !document.path.exists() {
+                self.session.close(document.id);
+            } else if let Some(document) = self.session.reopen(document.id, document.policy.clone())
+            {
+                self.read(&document, sender);
+            }
+        }
+    }
+}
+
+impl AppWidgets {
+    /// Says something in passing, with a way back where there is one.
+    pub(super) fn toast(&self, text: &str, undo: Option<Draft>, sender: &ComponentSender<App>) {
+        let toast = adw::Toast::new(&glib::markup_escape_text(text));
+        if let Some(draft) = undo {
+            toast.set_button_label(Some(&gettext("_Undo")));
+            toast.set_timeout(10);
+            let input = sender.input_sender().clone();
+            toast.connect_button_clicked(move |_| {
+                input.emit(AppInput::Operate(Request {
+                    heading: String::new(),
+                    about: String::new(),
+                    ask: Ask::Nothing(draft.clone()),
+                }));
+            });
+        }
+        self.toasts.add_toast(toast);
+    }
+}

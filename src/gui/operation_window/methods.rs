@@ -1,0 +1,261 @@
+//! Looking at a draft, asking, and what happens to the window meanwhile.
+
+use platter::job::State;
+use platter::{Control, Error, Stop};
+use relm4::adw::prelude::*;
+use relm4::gtk::glib;
+use relm4::{ComponentSender, gtk};
+
+use super::{
+    Drawn, OperationCommand, OperationInput, OperationOutput, OperationWindow,
+    OperationWindowWidgets, WIDTH, plan_view,
+};
+use crate::background::Background;
+use crate::describe;
+use crate::i18n::gettext;
+use crate::operation::{Draft, FormOutput};
+use crate::widgets::error_box::ErrorBox;
+
+impl OperationWindow {
+    pub(super) fn new(background: Background, sender: &ComponentSender<Self>) -> Self {
+        let input = sender.input_sender().clone();
+        Self {
+            background,
+            form: None,
+            draft: None,
+            generation: 0,
+            looking: Control::new(),
+            plan: None,
+            error: ErrorBox::new(move |text| input.emit(OperationInput::Copy(text))),
+        }
+    }
+
+    pub(super) fn take_form(
+        &mut self,
+        output: FormOutput,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        match output {
+            FormOutput::Ready(draft) => self.look_at(draft, widgets, sender),
+            FormOutput::Incomplete(reason) => {
+                self.forget_draft(widgets);
+                widgets.say(reason.as_deref());
+            }
+        }
+    }
+
+    /// Draws up `draft` off the main thread.
+    pub(super) fn look_at(
+        &mut self,
+        draft: Draft,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        widgets.confirm.set_sensitive(false);
+        self.generation += 1;
+        let generation = self.generation;
+        self.draft = Some(draft);
+        self.draw_up(sender, move |result| {
+            OperationCommand::DrawnUp(generation, result)
+        });
+    }
+
+    pub(super) fn show_drawn(
+        &mut self,
+        generation: u64,
+        result: Result<Drawn, Stop>,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        match result {
+            Ok(drawn) => self.show_plan(&drawn, widgets, sender),
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Failed(error)) => {
+                self.plan = None;
+                widgets.place.set_child(gtk::Widget::NONE);
+                // A form's fields are being filled in: its reason is no failure yet.
+                if self.form.is_some() {
+                    widgets.say(Some(&describe::operation_error(&error)));
+                } else {
+                    self.show_error(&error);
+                }
+            }
+        }
+    }
+
+    /// The images may have changed since they were looked at: what runs is what they are now.
+    pub(super) fn look_again(
+        &mut self,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        if self.plan.is_none() || !widgets.confirm.is_sensitive() {
+            return;
+        }
+        widgets.confirm.set_sensitive(false);
+        let generation = self.generation;
+        self.draw_up(sender, move |result| {
+            OperationCommand::LookedAgain(generation, result)
+        });
+    }
+
+    pub(super) fn run(
+        &mut self,
+        generation: u64,
+        result: Result<Drawn, Stop>,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        match result {
+            Ok(drawn) if Some(&drawn.operation.plan) == self.plan.as_ref() => {
+                self.error.hide();
+                widgets.window.set_visible(false);
+                let run = OperationOutput::Run(drawn.operation);
+                sender.output_sender().emit(run);
+            }
+            Ok(drawn) => {
+                self.show_plan(&drawn, widgets, sender);
+                widgets.say(Some(&gettext(
+                    "Something has changed since you were asked. Please look again.",
+                )));
+            }
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Failed(error)) => {
+                self.show_error(&error);
+                widgets.confirm.set_sensitive(true);
+            }
+        }
+    }
+
+    /// A job that failed gives the values back; any other end is the end of the window.
+    pub(super) fn take_end(
+        &mut self,
+        state: State,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        let State::Failed(error) = state else {
+            self.close(widgets, sender);
+            return;
+        };
+        self.show_error(&error);
+        widgets.confirm.set_sensitive(self.plan.is_some());
+        widgets.window.present();
+    }
+
+    pub(super) fn close(&self, widgets: &OperationWindowWidgets, sender: &ComponentSender<Self>) {
+        self.looking.cancel();
+        widgets.window.destroy();
+        sender.output_sender().emit(OperationOutput::Closed);
+    }
+
+    fn draw_up(
+        &mut self,
+        sender: &ComponentSender<Self>,
+        answer: impl FnOnce(Result<Drawn, Stop>) -> OperationCommand + Send + 'static,
+    ) {
+        let Some(draft) = self.draft.clone() else {
+            return;
+        };
+        self.looking.cancel();
+        self.looking = Control::new();
+        let (control, output) = (self.looking.clone(), sender.command_sender().clone());
+        self.background.run(move || {
+            let drawn = draft.draw_up(&control).map(|operation| {
+                let space = operation.plan.space.as_ref();
+                let space = space.and_then(platter::op::plan::SpaceNeeded::available);
+                Drawn { operation, space }
+            });
+            output.emit(answer(drawn));
+        });
+    }
+
+    fn show_plan(
+        &mut self,
+        drawn: &Drawn,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        let plan = &drawn.operation.plan;
+        if self.plan.as_ref() != Some(plan) {
+            let input = sender.input_sender().clone();
+            let copy = move |text| input.emit(OperationInput::Copy(text));
+            let view = plan_view::build(plan, drawn.space, copy);
+            widgets.place.set_child(Some(&view));
+        }
+        widgets.say(None);
+        widgets.ask(plan, self.form.is_some());
+        widgets
+            .confirm
+            .set_sensitive(!plan_view::is_impossible(plan, drawn.space));
+        self.plan = Some(plan.clone());
+    }
+
+    fn forget_draft(&mut self, widgets: &OperationWindowWidgets) {
+        self.generation += 1;
+        self.looking.cancel();
+        self.draft = None;
+        self.plan = None;
+        widgets.place.set_child(gtk::Widget::NONE);
+        widgets.confirm.set_sensitive(false);
+    }
+
+    fn show_error(&self, error: &Error) {
+        self.error.show(
+            &describe::operation_error(error),
+            &describe::error_details(error),
+        );
+    }
+}
+
+impl OperationWindowWidgets {
+    /// Escape is Cancel.
+    pub(super) fn connect_keys(&self, sender: &ComponentSender<OperationWindow>) {
+        let keys = gtk::ShortcutController::new();
+        let input = sender.input_sender().clone();
+        keys.add_shortcut(gtk::Shortcut::new(
+            gtk::ShortcutTrigger::parse_string("Escape"),
+            Some(gtk::CallbackAction::new(move |_, _| {
+                input.emit(OperationInput::Dismissed);
+                glib::Propagation::Stop
+            })),
+        ));
+        self.window.add_controller(keys);
+        let input = sender.input_sender().clone();
+        self.window.connect_close_request(move |_| {
+            input.emit(OperationInput::Dismissed);
+            glib::Propagation::Stop
+        });
+    }
+
+    /// Names the button after what it does. What destroys is never the default.
+    fn ask(&self, plan: &platter::op::plan::Plan, has_form: bool) {
+        self.confirm.set_label(&describe::phrase(&plan.confirm));
+        if plan.is_destructive() {
+            self.confirm.remove_css_class("suggested-action");
+            self.confirm.add_css_class("destructive-action");
+            self.window.set_default_widget(Some(&self.cancel));
+            if !has_form {
+                self.cancel.grab_focus();
+            }
+        } else {
+            self.confirm.remove_css_class("destructive-action");
+            self.confirm.add_css_class("suggested-action");
+            self.window.set_default_widget(Some(&self.confirm));
+        }
+    }
+
+    fn say(&self, reason: Option<&str>) {
+        self.reason.set_label(reason.unwrap_or_default());
+        self.reason.set_visible(reason.is_some());
+        // A window that is shown grows with its content only when it is asked to.
+        self.window.set_default_size(WIDTH, -1);
+    }
+}
