@@ -1,11 +1,16 @@
 //! `resize` beside the program whose place it takes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
+#[path = "common/inputs.rs"]
+mod inputs;
 
 use std::fs;
 use std::path::Path;
 
 use common::twins::Twins;
+use inputs::Random;
 
 fn img(folder: &Path, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -128,4 +133,120 @@ fn the_traps_of_resizing_are_told() {
         cut.contains("warning: partition 2 ends at byte 53477376, behind the new end"),
         "{cut}"
     );
+}
+
+/// Every layout through the same sequence of sizes: the same words and, read by the other program,
+/// the same disk.
+#[test]
+fn qcow2_disks_get_the_same_size_with_the_same_words() {
+    let layouts = [
+        "",
+        "compat=0.10",
+        "cluster_size=2k",
+        "cluster_size=4k,refcount_bits=1",
+        "cluster_size=2M,refcount_bits=64",
+        "extended_l2=on",
+        "refcount_bits=8,lazy_refcounts=on",
+        "data_file=d.raw",
+        "data_file=d.raw,data_file_raw=on",
+    ];
+    let (left, right) = layouts.split_at(layouts.len() / 2);
+    std::thread::scope(|scope| {
+        for half in [left, right] {
+            scope.spawn(move || half.iter().copied().for_each(play));
+        }
+    });
+}
+
+fn play(options: &str) {
+    let twins = Twins::new(|folder| {
+        let mut command = common::tool("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2", "-o"]);
+        let options = format!(
+            "{options}{}size=3M",
+            if options.is_empty() { "" } else { "," }
+        );
+        common::run(command.args([&options, "a.qcow2"]).current_dir(folder));
+    });
+    let mut random = Random(options.len() as u64);
+    for size in [
+        "3M",
+        "+512",
+        "100000256",
+        "--preallocation=metadata 5300736",
+        "1000448 --shrink",
+        "--shrink 65536",
+        "1313280 --preallocation=falloc",
+        "600M --shrink",
+        "+1G",
+        "--preallocation=full +1M",
+        "--shrink 2M",
+        "--preallocation=metadata +1M",
+        "--shrink 1k",
+        "8M",
+    ] {
+        let before = scribble(&twins, &mut random);
+        let line = match size.split_once(' ') {
+            Some((first, rest)) if first.starts_with("--") && first != "--" => {
+                format!("resize {first} a.qcow2 {rest}")
+            }
+            Some(("--", rest)) => format!("resize a.qcow2 -- {rest}"),
+            _ => format!("resize a.qcow2 {size}"),
+        };
+        twins.assert_same(&line);
+        twins.with_both(|folder| {
+            let mut check = common::tool("qemu-img");
+            let checked = common::run(check.args(["check", "a.qcow2"]).current_dir(folder));
+            let is_clean = checked.contains("No errors");
+            assert!(is_clean, "{options}: {line}: {checked}");
+        });
+        clear_their_tail(&twins, before);
+        twins.assert_same_disk("a.qcow2");
+    }
+}
+
+/// A cut leaves what is behind the new end in the last cluster, and the other program shows it
+/// again when the disk grows. There it has to be zeroed by hand.
+fn clear_their_tail(twins: &Twins, old_size: u64) {
+    let path = twins.theirs("a.qcow2");
+    let end = virtual_size(&path).min(old_size.next_multiple_of(2 << 20));
+    if end > old_size {
+        let line = format!("write -z {old_size} {}", end - old_size);
+        let folder = path.parent().unwrap();
+        let mut write = common::tool("qemu-io");
+        common::run(write.args(["-c", &line, "a.qcow2"]).current_dir(folder));
+    }
+}
+
+fn virtual_size(path: &Path) -> u64 {
+    let mut info = common::tool("qemu-img");
+    let info = common::run(
+        info.args(["info", "--output=json", "a.qcow2"])
+            .current_dir(path.parent().unwrap()),
+    );
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    info["virtual-size"].as_u64().unwrap()
+}
+
+/// The same writes, zeroes and discards to both; the size of the disk.
+fn scribble(twins: &Twins, random: &mut Random) -> u64 {
+    let size = virtual_size(&twins.theirs("a.qcow2"));
+    let mut lines = vec![format!("write -P 77 {} 512", size - 512)];
+    for _ in 0..6 {
+        let at = random.below(size.min(8 << 20) / 512) * 512;
+        let length = (512 * (1 + random.below(400))).min(size - at);
+        lines.push(match random.below(5) {
+            0 => format!("write -z {at} {length}"),
+            1 => format!("discard {at} {length}"),
+            _ => format!("write -P {} {at} {length}", 1 + random.below(250)),
+        });
+    }
+    twins.with_both(|folder| {
+        let mut command = common::tool("qemu-io");
+        for line in &lines {
+            command.args(["-c", line]);
+        }
+        common::run(command.arg("a.qcow2").current_dir(folder));
+    });
+    size
 }

@@ -1,6 +1,8 @@
 //! `snapshot` beside the program whose place it takes: the same words, and each uses what the other
 //! has made.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 #[path = "common/inputs.rs"]
 mod inputs;

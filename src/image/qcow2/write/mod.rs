@@ -15,6 +15,7 @@
 //! | `read` | guest data and extents as they are now |
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
+//! | `resize`, `grow`, `bitmap_tables` | another size |
 //! | `flush` | the order in which all that reaches the disk |
 //! | `amend` | other properties of the header |
 //!
@@ -28,16 +29,19 @@
 
 mod allocator;
 mod amend;
+mod bitmap_tables;
 mod blocks;
 mod cow;
 mod deltas;
 mod flush;
+mod grow;
 mod guest;
 mod header;
 mod mapping;
 mod pack;
 mod read;
 mod refcounts;
+mod resize;
 mod snapshot_table;
 mod snapshots;
 mod structures;
@@ -59,7 +63,7 @@ use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
 use crate::image::qcow2::{self, bitmap, feature, snapshot};
 use crate::image::registry::WritableFiles;
-use crate::image::writer::{Amendment, ImageWriter, Repair};
+use crate::image::writer::{Amendment, ImageWriter, Preallocation, Repair};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::GuestOffset;
 
@@ -272,6 +276,16 @@ impl ImageWriter for Qcow2Writer {
         self.exclusive()
             .and_then(|mut state| state.checkpoint())
             .map_err(|error| self.name(error))
+    }
+
+    fn resize(
+        &self,
+        size: u64,
+        shrink: bool,
+        preallocation: Preallocation,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        self.run(|state| state.resize(size, shrink, preallocation, control))
     }
 
     fn create_snapshot(&self, name: &str, control: &Control) -> Result<String, Stop> {

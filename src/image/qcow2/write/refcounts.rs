@@ -263,6 +263,64 @@ impl Refcounts {
         }
     }
 
+    /// The last cluster below `end` that is in use.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(super) fn last_used(&mut self, end: u64) -> Result<Option<u64>> {
+        let mut end = end.min(self.table_entries() * self.per_block());
+        while end > 0 {
+            let index = (end - 1) / self.per_block();
+            let start = index * self.per_block();
+            if let Some(block) = self.block_of(index) {
+                let (order, count) = (self.order, self.index_in_block(end - 1) + 1);
+                let bytes = self.blocks.get(block)?;
+                let found = (0..count).rev().find(|at| get(bytes, order, *at) != 0);
+                if let Some(found) = found {
+                    return Ok(Some(start + found as u64));
+                }
+            }
+            end = start;
+        }
+        Ok(None)
+    }
+
+    /// The highest block below `index` that counts nothing but, at most, itself: index and host
+    /// offset. The first block counts the header and is never one of these.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(super) fn empty_block_below(&mut self, index: u64) -> Result<Option<(u64, u64)>> {
+        for index in (1..index.min(self.table_entries())).rev() {
+            let Some(block) = self.block_of(index) else {
+                continue;
+            };
+            let own = block >> self.cluster_bits;
+            let counts_itself = own / self.per_block() == index;
+            let (order, count) = (self.order, self.index_in_block(self.per_block() - 1) + 1);
+            let own = self.index_in_block(own);
+            let bytes = self.blocks.get(block)?;
+            let is_empty =
+                (0..count).all(|at| get(bytes, order, at) == 0 || counts_itself && at == own);
+            if is_empty {
+                return Ok(Some((index, block)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a block out of the table and out of memory: all that it counts, itself included, is
+    /// free once the table is on disk.
+    pub(super) fn remove_block(&mut self, index: u64) {
+        if let Some(offset) = self.block_of(index)
+            && let Ok(index) = usize::try_from(index)
+        {
+            self.blocks.remove(offset);
+            self.table[index] = 0;
+            self.dirty_sectors.insert(index / ENTRIES_PER_SECTOR);
+        }
+    }
+
     /// Puts a new block for the clusters around `block_index * per_block()` into the table, at
     /// host cluster `at`, which it counts itself if it describes it; else the caller counts it.
     /// The table must have room.

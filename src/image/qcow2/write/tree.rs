@@ -169,6 +169,19 @@ impl State {
         self.change_flags(&tree, &|entry| flagged(entry, OFFSET_MASK))
     }
 
+    /// The clusters that some entries of the L2 table at `table` refer to, one by one.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] for damaged entries.
+    pub(super) fn references(&self, table: u64, entries: &mut [u8]) -> Result<Vec<Range<u64>>> {
+        let mut found = Vec::new();
+        for_each_reference(self.layout(), table, entries, &mut |clusters| {
+            found.push(clusters);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// Clusters of the file, begun ones included.
     pub(super) fn file_clusters(&self) -> Result<u64> {
         Ok(self.storage.size()?.div_ceil(self.cluster_size()))
