@@ -65,9 +65,7 @@ pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn Ima
     let path = files.storage.path().map(ToOwned::to_owned);
     let opened: Result<Box<dyn ImageWriter>> = match format {
         Format::Raw => RawWriter::open(files.storage).map(|image| Box::new(image) as _),
-        Format::Qcow2 => qcow2::repair_unclosed(files.storage.as_ref())
-            .and_then(|()| Qcow2Writer::open(files))
-            .map(|image| Box::new(image) as _),
+        Format::Qcow2 => Qcow2Writer::open(files).map(|image| Box::new(image) as _),
         other => Err(Error::unsupported(format!(
             "{other} images cannot be changed yet"
         ))),

@@ -63,7 +63,7 @@ use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
 use crate::image::qcow2::{self, bitmap, feature, snapshot};
 use crate::image::registry::WritableFiles;
-use crate::image::writer::{Amendment, ImageWriter, Preallocation, Repair};
+use crate::image::writer::{Amendment, ImageWriter, Preallocation};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::GuestOffset;
 
@@ -314,7 +314,7 @@ impl State {
         let mut header = HeaderCluster::read(reader)?;
         check_writable(&header, files.data_file.is_some())?;
         if header.is_dirty() {
-            mend(storage.as_ref())?;
+            qcow2::repair_unclosed(storage.as_ref())?;
             header = HeaderCluster::read(reader)?;
         }
         let fields = &header.fields;
@@ -410,21 +410,6 @@ impl State {
         let entries = self.l1.entries().to_vec();
         self.claim_l2_tables(&entries)
     }
-}
-
-/// Repairs an image that was not closed well, as the format asks for.
-fn mend(storage: &dyn WritableStorage) -> Result<()> {
-    match qcow2::repair(storage, Repair::All, &Control::new()) {
-        Ok(_) => {}
-        Err(Stop::Failed(error)) => return Err(error),
-        Err(Stop::Cancelled) => return Ok(()),
-    }
-    if HeaderCluster::read(storage)?.is_dirty() {
-        return Err(Error::corrupt(
-            "the image was not closed well, and a repair does not mend all of it",
-        ));
-    }
-    Ok(())
 }
 
 /// Whether there are bitmaps that must record what is written. Who cannot tell says yes.
