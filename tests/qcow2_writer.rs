@@ -12,6 +12,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use common::{output, run_tool, scratch, tool};
@@ -424,6 +425,113 @@ fn external_data_files() {
             exercise(options, 2, 0, 500 + index as u64 * 2 + u64::from(extended));
         }
     }
+}
+
+/// Threads that write to their own bytes of shared clusters, and to whole clusters of their own,
+/// while another one flushes.
+#[test]
+fn threads_do_not_disturb_each_other() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (seed, extended) in [(700, false), (701, true)] {
+        let folder = scratch();
+        let options = Options {
+            cluster: 16384,
+            extended,
+            ..PLAIN
+        };
+        let size = 2 << 20;
+        let path = create(folder.path(), &options, 0, size);
+        let chain = Chain::open(
+            &path,
+            &ChainOptions {
+                writable: vec![0],
+                ..ChainOptions::default()
+            },
+        )
+        .unwrap();
+        let writer = chain.writer(0).unwrap();
+        let running = AtomicUsize::new(4);
+        let models: Vec<Vec<Option<u8>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|thread| {
+                    let (writer, running) = (writer.as_ref(), &running);
+                    scope.spawn(move || {
+                        let model = change_own(writer, thread, Random(seed * 10 + thread), size);
+                        running.fetch_sub(1, Ordering::Release);
+                        model
+                    })
+                })
+                .collect();
+            while running.load(Ordering::Acquire) > 0 {
+                writer.flush().unwrap();
+            }
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let mut model = vec![0; size];
+        for (at, byte) in model.iter_mut().enumerate() {
+            *byte = models.iter().find_map(|own| own[at]).unwrap_or(0);
+        }
+        let subject = Subject {
+            options,
+            level: 0,
+            path,
+            model,
+            backing: None,
+            snapshots: Vec::new(),
+        };
+        subject.compare(writer.as_ref());
+        writer.flush().unwrap();
+        drop((writer, chain));
+        subject.verify();
+    }
+}
+
+/// Writes what is `thread`'s: every fourth KiB and a half of even clusters, every fourth odd
+/// cluster.
+fn change_own(
+    writer: &dyn ImageWriter,
+    thread: u64,
+    mut random: Random,
+    size: usize,
+) -> Vec<Option<u8>> {
+    const CLUSTER: u64 = 16384;
+    const BLOCK: u64 = 1536;
+    let mut model = vec![None; size];
+    for _ in 0..1500 {
+        let pair = random.below(size as u64 / CLUSTER / 8) * 4 + thread;
+        let even = (pair - thread + random.below(4)) * 2 * CLUSTER;
+        let odd = (pair * 2 + 1) * CLUSTER;
+        let byte = 1 + random.below(255) as u8;
+        let (range, byte) = match random.below(8) {
+            0 => {
+                writer
+                    .write_at(&[byte; CLUSTER as usize], GuestOffset(odd))
+                    .unwrap();
+                (odd..odd + CLUSTER, byte)
+            }
+            1 => {
+                let cluster = [byte; CLUSTER as usize];
+                writer.write_compressed(&cluster, GuestOffset(odd)).unwrap();
+                (odd..odd + CLUSTER, byte)
+            }
+            2 => {
+                writer.discard(odd..odd + CLUSTER, true).unwrap();
+                (odd..odd + CLUSTER, 0)
+            }
+            _ => {
+                let start = even + (random.below(2) * 4 + thread) * BLOCK + random.below(1000);
+                let end = start + 1 + random.below(BLOCK - 1000);
+                let data = vec![byte; (end - start) as usize];
+                writer.write_at(&data, GuestOffset(start)).unwrap();
+                (start..end, byte)
+            }
+        };
+        model[range.start as usize..range.end as usize].fill(Some(byte));
+    }
+    model
 }
 
 #[test]
