@@ -15,6 +15,8 @@
     reason = "a benchmark that cannot run ends with the reason"
 )]
 
+#[path = "peer/create.rs"]
+mod create;
 #[path = "../tests/common/inputs.rs"]
 mod inputs;
 #[path = "peer/measure.rs"]
@@ -46,5 +48,6 @@ fn main() {
     let workshop = Workshop::new(folder, quick);
     let mut bench = Bench::new(filters);
     rows::all(&mut bench, &workshop);
+    create::all(&mut bench, &workshop);
     bench.finish();
 }

@@ -18,6 +18,14 @@ pub(crate) enum Target {
     Time(Duration),
 }
 
+/// The two that are compared.
+pub(crate) struct Sides<'a> {
+    /// Before each run of either, not timed: the files as they have to be.
+    pub(crate) prepare: &'a mut dyn FnMut(),
+    pub(crate) ours: &'a mut dyn FnMut(),
+    pub(crate) peer: &'a mut dyn FnMut(),
+}
+
 impl Bench {
     pub(crate) fn new(filters: Vec<String>) -> Self {
         println!("| operation | platter | peer | ratio | aim | | peer is |");
@@ -47,12 +55,41 @@ impl Bench {
         ours: &mut dyn FnMut(),
         peer: &mut dyn FnMut(),
     ) {
+        let prepare = &mut || ();
+        let sides = Sides {
+            prepare,
+            ours,
+            peer,
+        };
+        self.prepared_pairs(name, peer_is, target, pairs, sides);
+    }
+
+    /// As [`Self::pairs`], with something before each run that is not timed.
+    pub(crate) fn prepared_pairs(
+        &mut self,
+        name: &str,
+        peer_is: &str,
+        target: &Target,
+        pairs: usize,
+        sides: Sides<'_>,
+    ) {
         if !self.wants(name) {
             return;
         }
-        ours();
-        peer();
-        let times: Vec<(f64, f64)> = (0..pairs).map(|_| (time(ours), time(peer))).collect();
+        let Sides {
+            prepare,
+            ours,
+            peer,
+        } = sides;
+        let mut prepared = |work: &mut dyn FnMut()| {
+            prepare();
+            time(work)
+        };
+        prepared(ours);
+        prepared(peer);
+        let times: Vec<(f64, f64)> = (0..pairs)
+            .map(|_| (prepared(ours), prepared(peer)))
+            .collect();
         let our = median(times.iter().map(|(our, _)| *our));
         let their = median(times.iter().map(|(_, their)| *their));
         let ratio = median(times.iter().map(|(our, their)| their / our));

@@ -35,8 +35,8 @@ fn verb(program: &str, words: &[&str], image: &Path) -> Command {
     command
 }
 
-const PLATTER: &str = env!("CARGO_BIN_EXE_platter-img");
-const QEMU: &str = "qemu-img";
+pub(crate) const PLATTER: &str = env!("CARGO_BIN_EXE_platter-img");
+pub(crate) const QEMU: &str = "qemu-img";
 const MAP: [&str; 2] = ["map", "--output=json"];
 const CHECK: [&str; 2] = ["check", "--output=json"];
 const MEASURE: [&str; 4] = ["measure", "--output=json", "-O", "qcow2"];

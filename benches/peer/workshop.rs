@@ -40,6 +40,11 @@ impl Workshop {
         path
     }
 
+    /// Where an operation may write `name`.
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Throws inputs away, unless they are to be kept.
     pub(crate) fn done_with(&self, paths: &[&Path]) {
         if self.keep {
