@@ -61,6 +61,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/create.txt"),
     },
     Verb {
+        name: "dd",
+        run: crate::dd::run,
+        summary: "Copy a part of a disk into a new image",
+        text: include_str!("help/dd.txt"),
+    },
+    Verb {
         name: "filesystems",
         run: crate::filesystems::run,
         summary: "Show what the volumes of the guest disk contain",

@@ -14,6 +14,7 @@ mod convert;
 mod create;
 mod create_options;
 mod date;
+mod dd;
 mod disk;
 mod filesystems;
 mod help;

@@ -15,7 +15,9 @@ mod zeroes;
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::Path;
+use std::slice;
 use std::thread;
 
 use crate::chain::Chain;
@@ -177,9 +179,36 @@ pub fn convert_to_new(
     options: &ConvertOptions<'_>,
     control: &Control,
 ) -> Result<(), ConvertStop> {
+    let source = Source::new(sources).map_err(|error| ConvertStop::new(Step::Prepare, error))?;
+    write_new(source, target, options, control)
+}
+
+/// As [`convert_to_new`] for these bytes of the disk of `source` (`qemu-img dd`). The new disk has
+/// whole sectors, the last filled up with zeroes; a window behind the end gives an empty one.
+///
+/// # Errors
+/// As [`convert_to_new`].
+pub fn convert_part_to_new(
+    source: &Chain,
+    window: Range<u64>,
+    target: &NewTarget<'_>,
+    options: &ConvertOptions<'_>,
+    control: &Control,
+) -> Result<(), ConvertStop> {
+    let mut source = Source::new(slice::from_ref(source))
+        .map_err(|error| ConvertStop::new(Step::Prepare, error))?;
+    source.set_window(window);
+    write_new(source, target, options, control)
+}
+
+fn write_new(
+    mut source: Source<'_>,
+    target: &NewTarget<'_>,
+    options: &ConvertOptions<'_>,
+    control: &Control,
+) -> Result<(), ConvertStop> {
     let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
     let finish = |error: Error| ConvertStop::new(Step::Finish, error);
-    let mut source = Source::new(sources).map_err(prepare)?;
     let file = Target::begin(target.path, target.replace, target.nocow).map_err(prepare)?;
     control.enter("converting", source.size());
     match &target.image {

@@ -9,10 +9,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{FormatDetails, ImageDriver, Qcow2Options};
 use crate::storage::{FileId, Storage};
 
-/// The disks of several chains, joined end to end.
+/// Disks are whole sectors.
+const SECTOR: u64 = 512;
+
+/// The disks of several chains, joined end to end, or a part of that.
 pub(super) struct Source<'a> {
     parts: Vec<Part<'a>>,
+    /// Of the whole, in bytes.
     size: u64,
+    /// What is read of the whole; behind it are zeroes up to the next sector.
+    window: Option<Range<u64>>,
     /// From this depth on, the (only) chain is what the target will stand on.
     base_depth: Option<usize>,
 }
@@ -74,8 +80,16 @@ impl<'a> Source<'a> {
         Ok(Self {
             parts,
             size: start,
+            window: None,
             base_depth: None,
         })
+    }
+
+    /// Only these bytes are wanted. Where a cluster of the source begins and ends does not matter
+    /// any more then.
+    pub(super) fn set_window(&mut self, window: Range<u64>) {
+        let end = window.end.min(self.size);
+        self.window = Some(window.start.min(end)..end);
     }
 
     /// Says what the target will stand on, so that what the source has from there is left out.
@@ -106,13 +120,27 @@ impl<'a> Source<'a> {
         self.layers().iter().all(is_alike)
     }
 
-    /// Bytes of all disks together.
+    /// Bytes of all that is wanted.
     pub(super) fn size(&self) -> u64 {
-        self.size
+        match &self.window {
+            Some(window) => (window.end - window.start).next_multiple_of(SECTOR),
+            None => self.size,
+        }
     }
 
     /// Fills `buf` from `offset`; the range must lie inside.
     pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let Some(window) = &self.window else {
+            return self.read_whole_at(buf, offset);
+        };
+        let at = window.start.saturating_add(offset).min(window.end);
+        let there = usize::try_from(window.end - at).unwrap_or(usize::MAX);
+        let (head, tail) = buf.split_at_mut(there.min(buf.len()));
+        tail.fill(0);
+        self.read_whole_at(head, at)
+    }
+
+    fn read_whole_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let mut rest = buf;
         let mut at = offset;
         for part in &self.parts {
@@ -133,6 +161,46 @@ impl<'a> Source<'a> {
 
     /// Visits all runs in order, without gap, until the visitor breaks. Neighbours may be alike.
     pub(super) fn for_each_run(
+        &self,
+        visit: &mut dyn FnMut(SourceRun) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Some(window) = self.window.clone() else {
+            return self.for_each_run_of_whole(visit);
+        };
+        let mut stopped = false;
+        self.for_each_run_of_whole(&mut |run| {
+            let start = run.range.start.max(window.start);
+            let end = run.range.end.min(window.end);
+            if start >= end {
+                return if start < window.end {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                };
+            }
+            let state = match run.state {
+                // Its clusters are somewhere else in the target.
+                RunState::Compressed { .. } => RunState::Data,
+                other => other,
+            };
+            let flow = visit(SourceRun {
+                range: start - window.start..end - window.start,
+                state,
+            });
+            stopped = flow.is_break();
+            flow
+        })?;
+        let length = window.end - window.start;
+        if !stopped && length < self.size() {
+            let _ = visit(SourceRun {
+                range: length..self.size(),
+                state: RunState::Zero,
+            });
+        }
+        Ok(())
+    }
+
+    fn for_each_run_of_whole(
         &self,
         visit: &mut dyn FnMut(SourceRun) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -163,10 +231,10 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// The layers of the only chain; none when there are several chains.
+    /// The layers of the only chain; none when there are several chains or a part is wanted.
     pub(super) fn layers(&self) -> &[Arc<dyn ImageDriver>] {
         match self.parts.as_slice() {
-            [part] => part.disk.layers(),
+            [part] if self.window.is_none() => part.disk.layers(),
             _ => &[],
         }
     }
