@@ -67,6 +67,12 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/dd.txt"),
     },
     Verb {
+        name: "edit",
+        run: crate::edit::run,
+        summary: "Change partitions; file systems and the disk follow",
+        text: include_str!("help/edit.txt"),
+    },
+    Verb {
         name: "filesystems",
         run: crate::filesystems::run,
         summary: "Show what the volumes of the guest disk contain",
@@ -109,10 +115,22 @@ const VERBS: &[Verb] = &[
         text: include_str!("help/resize.txt"),
     },
     Verb {
+        name: "resume",
+        run: crate::edit::resume,
+        summary: "Finish an edit that was interrupted, or take it back",
+        text: include_str!("help/resume.txt"),
+    },
+    Verb {
         name: "snapshot",
         run: crate::snapshot::run,
         summary: "List, create, apply and delete internal snapshots",
         text: include_str!("help/snapshot.txt"),
+    },
+    Verb {
+        name: "undo",
+        run: crate::edit::undo,
+        summary: "Take the last edit of an image back",
+        text: include_str!("help/undo.txt"),
     },
 ];
 

@@ -16,6 +16,7 @@ mod create_options;
 mod date;
 mod dd;
 mod disk;
+mod edit;
 mod filesystems;
 mod help;
 mod info;

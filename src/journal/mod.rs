@@ -91,6 +91,14 @@ impl Journal {
         self.record.identity
     }
 
+    /// Writes the record once more, so that the journal is younger than the last change it made.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn seal(&mut self) -> Result<()> {
+        record::save(self.storage.as_ref(), &mut self.record)
+    }
+
     /// Bytes that going on will move or write.
     #[must_use]
     pub fn bytes_left(&self) -> u64 {

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod convert;
 pub mod create;
 pub mod difference;
+pub mod edit;
 pub mod measure;
 pub mod plan;
 mod rate;

@@ -212,7 +212,7 @@ fn write_changes(
 
 fn for_each_piece(
     range: &Range<u64>,
-    visit: &mut dyn FnMut(u64, &mut [u8]) -> Result<(), Stop>,
+    visit: &mut impl FnMut(u64, &mut [u8]) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let mut buf = vec![0; usize::try_from(PIECE.min(range.end - range.start)).unwrap_or(0)];
     let mut at = range.start;

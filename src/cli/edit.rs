@@ -1,0 +1,289 @@
+//! `edit`, `undo`, `resume`: partitions, with disk and file systems following.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use platter::chain::Chain;
+use platter::fs::change;
+use platter::inspect::Contents;
+use platter::op::edit::{self, Change, Draft, Edit, Trial, Unfinished};
+use platter::storage::{Storage, WindowStorage};
+use platter::table::TableKind;
+use platter::units::ByteSize;
+use platter::{Control, Error, Stop};
+use serde_json::json;
+
+use crate::args::{Arg, Args, Opt};
+use crate::help;
+use crate::output::{OutputFormat, for_terminal, print, print_json};
+use crate::program::{Failure, Outcome, Program};
+use crate::source::{OpenOptions, Reach, Source};
+
+const EDIT: &[Opt] = &[
+    Opt::flag("help", Some('h')),
+    Opt::value("format", Some('f')),
+    Opt::value("op", None),
+    Opt::flag("dry-run", Some('n')),
+    Opt::flag("try", None),
+    Opt::flag("yes", Some('y')),
+    Opt::value("output", None),
+    Opt::flag("allow-outside", None),
+];
+
+const AFTERWARDS: &[Opt] = &[
+    Opt::flag("help", Some('h')),
+    Opt::value("format", Some('f')),
+    Opt::flag("rollback", None),
+    Opt::flag("discard", None),
+    Opt::flag("allow-outside", None),
+];
+
+/// How far an edit goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Extent {
+    /// Only says what would be done.
+    DryRun,
+    /// Does it on a private copy, and says how that went.
+    Try,
+    /// Does it.
+    Apply,
+}
+
+/// Runs the verb `edit`.
+pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
+    let mut args = Args::new(format!("{} edit", program.argv0()), EDIT, arguments);
+    let mut open = OpenOptions {
+        writable: vec![0],
+        ..OpenOptions::default()
+    };
+    let (mut format, mut output) = (None, OutputFormat::Human);
+    let (mut extent, mut yes) = (Extent::Apply, false);
+    let (mut ops, mut operands) = (Vec::new(), Vec::new());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Option("help", _) => return help::of(program, "edit"),
+            Arg::Option("format", value) => format = Some(value),
+            Arg::Option("op", value) => ops.push(value.to_string_lossy().into_owned()),
+            Arg::Option("dry-run", _) => extent = Extent::DryRun,
+            Arg::Option("try", _) => extent = Extent::Try,
+            Arg::Option("yes", _) => yes = true,
+            Arg::Option("output", value) => output = OutputFormat::parse(&value, &args)?,
+            Arg::Option("allow-outside", _) => open.allow_outside = true,
+            Arg::Option(..) => {}
+            Arg::Operand(operand) => operands.push(operand),
+        }
+    }
+    let [operand] = operands.as_slice() else {
+        return Err(args.usage("Expecting one image file name"));
+    };
+    if ops.is_empty() {
+        return Err(args.usage("Expecting at least one --op"));
+    }
+    if extent != Extent::Apply {
+        open.writable.clear();
+    }
+    let chain = open_chain(program, operand, format.as_deref(), &open)?;
+    let image = image_path(&chain)?;
+    if edit::unfinished(&image)? == Some(Unfinished::Interrupted) {
+        return Err(Failure::new(format!(
+            "An edit of '{}' was interrupted. Run '{} resume' first, with --rollback to take it \
+             back.",
+            image.display(),
+            program.argv0()
+        )));
+    }
+    let disk: Arc<dyn Storage> = Arc::new(chain.disk()?);
+    let draft = draft(&disk, &ops, folder_of(&image))?;
+    if extent == Extent::DryRun {
+        return say(output, &draft, None);
+    }
+    if extent == Extent::Apply && !yes {
+        say(OutputFormat::Human, &draft, None)?;
+        confirm()?;
+    }
+    let control = Control::new();
+    let trial = Trial::run(disk, draft, folder_of(&image), &control).map_err(failure)?;
+    if extent == Extent::Apply {
+        edit::apply(&chain, &trial, &control).map_err(failure)?;
+    }
+    say(output, trial.draft(), Some(&trial))
+}
+
+/// Runs the verb `undo`.
+pub(crate) fn undo(program: &Program, arguments: Vec<OsString>) -> Outcome {
+    let Some((operand, format, open, flags)) = afterwards(program, "undo", arguments)? else {
+        return help::of(program, "undo");
+    };
+    if flags.discard {
+        edit::discard_undo(Path::new(&operand))?;
+        print("Undo data discarded.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chain = open_chain(program, &operand, format.as_deref(), &open)?;
+    edit::undo(&chain, &Control::new()).map_err(failure)?;
+    print("The last edit was undone.\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the verb `resume`.
+pub(crate) fn resume(program: &Program, arguments: Vec<OsString>) -> Outcome {
+    let Some((operand, format, open, flags)) = afterwards(program, "resume", arguments)? else {
+        return help::of(program, "resume");
+    };
+    let chain = open_chain(program, &operand, format.as_deref(), &open)?;
+    edit::resume(&chain, flags.rollback, &Control::new()).map_err(failure)?;
+    print(if flags.rollback {
+        "The interrupted edit was taken back.\n"
+    } else {
+        "The interrupted edit was finished.\n"
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Default)]
+struct Flags {
+    rollback: bool,
+    discard: bool,
+}
+
+type Afterwards = (OsString, Option<OsString>, OpenOptions, Flags);
+
+fn afterwards(
+    program: &Program,
+    verb: &str,
+    arguments: Vec<OsString>,
+) -> Result<Option<Afterwards>, Failure> {
+    let mut args = Args::new(format!("{} {verb}", program.argv0()), AFTERWARDS, arguments);
+    let mut open = OpenOptions {
+        writable: vec![0],
+        ..OpenOptions::default()
+    };
+    let (mut format, mut flags) = (None, Flags::default());
+    let mut operands = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Option("help", _) => return Ok(None),
+            Arg::Option("format", value) => format = Some(value),
+            Arg::Option("rollback", _) if verb == "resume" => flags.rollback = true,
+            Arg::Option("discard", _) if verb == "undo" => flags.discard = true,
+            Arg::Option("allow-outside", _) => open.allow_outside = true,
+            Arg::Option(name, _) => return Err(args.usage(format!("'{verb}' has no --{name}"))),
+            Arg::Operand(operand) => operands.push(operand),
+        }
+    }
+    match operands.pop() {
+        Some(operand) if operands.is_empty() => Ok(Some((operand, format, open, flags))),
+        _ => Err(args.usage("Expecting one image file name")),
+    }
+}
+
+fn open_chain(
+    program: &Program,
+    operand: &OsStr,
+    format: Option<&OsStr>,
+    open: &OpenOptions,
+) -> Result<Chain, Failure> {
+    Source::new(operand, format, open)?.open(program, open, Reach::Data)
+}
+
+fn image_path(chain: &Chain) -> Result<PathBuf, Failure> {
+    let path = chain.active().path.clone();
+    path.ok_or_else(|| Failure::new("The image has no file"))
+}
+
+/// Scratch files and the journal are beside the image: there is room for the one, there should be
+/// for the other.
+fn folder_of(image: &Path) -> &Path {
+    match image.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn draft(disk: &Arc<dyn Storage>, ops: &[String], folder: &Path) -> Result<Draft, Failure> {
+    let mut draft = Draft::new(&Contents::read(disk)?);
+    let control = Control::new();
+    let mut minimum = |partition: &Change| -> Result<u64, String> {
+        let (Some(before), Some(fs)) = (&partition.before, partition.fs) else {
+            return Err("its content has no smallest size".to_owned());
+        };
+        let window = WindowStorage::new(Arc::clone(disk), before.clone());
+        let window = window.map_err(|error| error.to_string())?;
+        change::minimum_size(&window, fs, folder, &control).map_err(|stop| stop.to_string())
+    };
+    for op in ops {
+        let kind = match draft.table.kind {
+            TableKind::Gpt => TableKind::Gpt,
+            TableKind::Mbr | TableKind::None => TableKind::Mbr,
+        };
+        let refused = |why: &dyn std::fmt::Display| Failure::new(format!("Cannot '{op}': {why}"));
+        let edit = Edit::parse(op, kind).map_err(|error| refused(&error))?;
+        draft
+            .edit(&edit, &mut minimum)
+            .map_err(|why| refused(&why))?;
+    }
+    Ok(draft)
+}
+
+fn confirm() -> Result<(), Failure> {
+    if !stdin().is_terminal() {
+        return Err(Failure::new(
+            "Nothing was changed: add --yes to apply this without being asked",
+        ));
+    }
+    print("Apply? [y/N] ")?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new("Nothing was changed")),
+    }
+}
+
+fn say(output: OutputFormat, draft: &Draft, trial: Option<&Trial>) -> Outcome {
+    let report = trial.map(Trial::report);
+    if output.is_json() {
+        print_json(&json!({
+            "steps": draft.describe(),
+            "size": draft.table.disk_size,
+            "commands": report.map(|report| &report.commands),
+            "notes": report.map(|report| &report.notes),
+            "bytes-moved": report.map(|report| report.bytes_moved),
+            "bytes-written": report.map(|report| report.bytes_written),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for (step, words) in (1..).zip(draft.describe()) {
+        let _ = writeln!(text, "{step}. {}", for_terminal(&words));
+    }
+    if let Some(report) = report {
+        let _ = writeln!(
+            text,
+            "Moved {}, wrote {}.",
+            ByteSize(report.bytes_moved),
+            ByteSize(report.bytes_written)
+        );
+        for note in &report.notes {
+            let _ = writeln!(text, "Note: {}", for_terminal(note));
+        }
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn failure(stop: Stop) -> Failure {
+    match stop {
+        Stop::Cancelled => Failure::new("Cancelled"),
+        Stop::Failed(error) => with_causes(&error),
+    }
+}
+
+fn with_causes(error: &Error) -> Failure {
+    let cause = std::error::Error::source(error);
+    Failure::new(cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
+}

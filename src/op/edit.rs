@@ -1,0 +1,105 @@
+//! Editing partitions: table, content and disk follow together.
+//!
+//! A list of edits is folded into a draft: which partition is where afterwards ([`Draft`]). The
+//! draft is carried out on a trial disk, where the tools and checkers of the file systems judge
+//! it, and only then told to a journal that makes it real ([`Trial`]). So what is applied has been
+//! tried, a crash can be resumed or taken back, and the whole can be undone.
+//!
+//! | file | is |
+//! |---|---|
+//! | `parse` | edits as text: `move 2 +1024M` |
+//! | `draft` | what the disk shall look like |
+//! | `trial` | carrying it out without touching the image |
+//! | `apply` | making it real, going on after a crash, undoing |
+//! | `place` | where the journal of an image is, and whose it is |
+
+mod apply;
+mod draft;
+mod parse;
+mod place;
+mod trial;
+
+pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
+pub use draft::{Change, Draft, Refused};
+pub use place::journal_path;
+pub use trial::{Report, Trial};
+
+use uuid::Uuid;
+
+use crate::fs::FsKind;
+use crate::table::{PartitionType, Role, TableKind};
+
+/// A size or place in an edit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Amount {
+    /// This many bytes.
+    Exactly(u64),
+    /// This many bytes more.
+    More(u64),
+    /// This many bytes less.
+    Less(u64),
+    /// As much as there is room for.
+    Max,
+    /// As little as the content needs.
+    Min,
+}
+
+/// One edit. Partitions are named by the number they have before the edits; those that an edit
+/// made, by the number that it gave them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Edit {
+    /// The disk gets another size.
+    ResizeDisk(Amount),
+    /// A new, empty table; all partitions are gone.
+    NewTable(TableKind),
+    /// A new partition.
+    Create {
+        /// Its first byte.
+        start: u64,
+        /// Its end: a byte, or a length counted from the start, or as far as there is room.
+        end: Amount,
+        /// Its type; the usual one of its table and file system where it is not said.
+        kind: Option<PartitionType>,
+        /// Its place in an MBR.
+        role: Role,
+        /// The file system to make in it.
+        fs: Option<FsKind>,
+        /// The name of the file system.
+        label: Option<String>,
+    },
+    /// Removes a partition.
+    Delete(u32),
+    /// Moves a partition, with what is in it.
+    Move(u32, Amount),
+    /// Moves the end of a partition; the file system follows.
+    Resize(u32, Amount),
+    /// Makes a new file system; what was there is gone.
+    Format {
+        /// The partition.
+        number: u32,
+        /// Which file system.
+        fs: FsKind,
+        /// Its name.
+        label: Option<String>,
+    },
+    /// Names the file system.
+    Label(u32, String),
+    /// Names the partition (GPT).
+    Name(u32, String),
+    /// Gives the partition another type.
+    Type(u32, PartitionType),
+    /// Gives the partition another identifier (GPT).
+    PartitionUuid(u32, Uuid),
+    /// Gives the file system another identifier.
+    FsUuid(u32),
+    /// Sets the attribute bits (GPT).
+    Attributes(u32, u64),
+    /// Marks the partition as the one to boot from, or not.
+    Active(u32, bool),
+    /// Has the file system checked.
+    Check(u32),
+    /// Repairs the file system.
+    Repair(u32),
+    /// Writes both copies of the GPT anew, the backup at the end of the disk.
+    RepairGpt,
+}

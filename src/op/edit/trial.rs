@@ -1,0 +1,315 @@
+//! Carrying out a draft on a trial disk: the tools work there, and the checkers have the last word
+//! before anything is real.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
+
+use crate::control::{Control, Stop};
+use crate::disk::{Changes, TrialDisk};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::FsKind;
+use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
+use crate::op::edit::draft::{Change, Draft};
+use crate::storage::{FileStorage, LockMode, Storage, WritableStorage, WritableWindow};
+use crate::table::{self, Role, TableKind};
+use crate::units::ByteSize;
+
+/// What was done on the trial disk.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Tools that ran, as command lines without the file.
+    pub commands: Vec<String>,
+    /// What a careful person would like to know.
+    pub notes: Vec<String>,
+    /// Bytes that move when it is made real.
+    pub bytes_moved: u64,
+    /// Bytes that are written then.
+    pub bytes_written: u64,
+}
+
+/// A draft that was tried.
+#[derive(Debug)]
+pub struct Trial {
+    disk: Arc<TrialDisk>,
+    draft: Draft,
+    report: Report,
+    /// What the trial disk keeps its writes in.
+    _scratch: NamedTempFile,
+}
+
+impl Trial {
+    /// Tries a draft of the disk `base`, which is only read. Scratch files go to `folder`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when a tool or a checker refuses; I/O errors.
+    pub fn run(
+        base: Arc<dyn Storage>,
+        draft: Draft,
+        folder: &Path,
+        control: &Control,
+    ) -> Result<Self, Stop> {
+        let scratch = tempfile::Builder::new()
+            .prefix(".platter-")
+            .suffix(".trial")
+            .tempfile_in(folder)
+            .map_err(|error| Error::io("cannot make a scratch file", error).with_path(folder))?;
+        let storage = FileStorage::open(scratch.path(), LockMode::WriteExclusive)?;
+        let disk = Arc::new(TrialDisk::new(base, Arc::new(storage))?);
+        let mut run = Run {
+            disk: &disk,
+            draft: &draft,
+            folder,
+            control,
+            report: Report::default(),
+        };
+        run.all()?;
+        let mut report = run.report;
+        report.bytes_written = disk.bytes_to_write()?;
+        Ok(Self {
+            disk,
+            draft,
+            report,
+            _scratch: scratch,
+        })
+    }
+
+    /// The disk as it will be.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<TrialDisk> {
+        &self.disk
+    }
+
+    /// What was tried.
+    #[must_use]
+    pub fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// How it went.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Tells the changes, as [`TrialDisk::tell`].
+    pub(super) fn tell(&self, changes: &mut dyn Changes) -> Result<()> {
+        self.disk.tell(changes)
+    }
+}
+
+struct Run<'a> {
+    disk: &'a Arc<TrialDisk>,
+    draft: &'a Draft,
+    folder: &'a Path,
+    control: &'a Control,
+    report: Report,
+}
+
+impl Run<'_> {
+    /// Shrinking comes before moving and moving before growing, so that nothing is where something
+    /// else still has to go.
+    fn all(&mut self) -> Result<(), Stop> {
+        let draft = self.draft;
+        let size = draft.table.disk_size;
+        if size > draft.size_before() {
+            self.disk.set_len(size)?;
+        }
+        for change in &draft.changes {
+            self.before_moving(change)?;
+        }
+        self.move_all()?;
+        if size < draft.size_before() {
+            self.disk.set_len(size)?;
+        }
+        for change in &draft.changes {
+            self.after_moving(change)?;
+        }
+        if draft.table.kind != TableKind::None {
+            table::write(&draft.table, self.disk.as_ref())?;
+        }
+        for change in &draft.changes {
+            self.check(change)?;
+        }
+        Ok(())
+    }
+
+    fn window(&self, range: &Range<u64>) -> Result<WritableWindow> {
+        let disk = Arc::clone(self.disk) as Arc<dyn WritableStorage>;
+        WritableWindow::new(disk, range.clone())
+    }
+
+    fn change(&mut self, range: &Range<u64>, fs: FsKind, what: &FsChange) -> Result<(), Stop> {
+        let window = self.window(range)?;
+        let outcome = fs_change::change(&window, fs, what, self.folder, self.control)?;
+        self.report.commands.extend(outcome.commands);
+        Ok(())
+    }
+
+    fn before_moving(&mut self, change: &Change) -> Result<(), Stop> {
+        let (Some(before), Some(after), Some(fs)) = (&change.before, &change.after, change.fs)
+        else {
+            return Ok(());
+        };
+        if change.make.is_some() {
+            return Ok(());
+        }
+        if change.repair {
+            self.change(before, fs, &FsChange::Repair)?;
+        }
+        if length(after) < length(before) {
+            self.change(before, fs, &FsChange::Shrink(length(after)))?;
+        }
+        Ok(())
+    }
+
+    /// Each move waits until nobody else's bytes are where it goes.
+    fn move_all(&mut self) -> Result<()> {
+        let mut waiting: Vec<(u64, u64, u64)> = Vec::new();
+        for change in &self.draft.changes {
+            if let (Some(before), Some(after), Some(kept)) =
+                (&change.before, &change.after, change.kept())
+                && before.start != after.start
+                && change.make.is_none()
+                && !change.is_extended()
+            {
+                waiting.push((before.start, after.start, kept));
+            }
+        }
+        while !waiting.is_empty() {
+            let free = waiting.iter().position(|(from, to, kept)| {
+                let target = *to..to + kept;
+                waiting
+                    .iter()
+                    .filter(|(other, ..)| other != from)
+                    .all(|(other, _, kept)| !overlap(&target, &(*other..other + kept)))
+            });
+            let Some(next) = free else {
+                return Err(Error::unsupported(
+                    "partitions cannot change places with each other; move one out of the way first",
+                ));
+            };
+            let (from, to, kept) = waiting.remove(next);
+            self.disk.move_bytes(from, to, kept)?;
+            self.report.bytes_moved += kept;
+        }
+        Ok(())
+    }
+
+    fn after_moving(&mut self, change: &Change) -> Result<(), Stop> {
+        let Some(after) = &change.after else {
+            return Ok(());
+        };
+        if let Some((fs, label)) = &change.make {
+            let (kind, label) = (*fs, label.clone());
+            self.change(after, kind, &FsChange::Make { kind, label })?;
+        } else if let Some(fs) = change.fs {
+            self.follow(change, after, fs)?;
+        }
+        let fs = change.make.as_ref().map(|(fs, _)| *fs).or(change.fs);
+        if let (Some(fs), Some(label)) = (fs, &change.label) {
+            self.change(after, fs, &FsChange::Label(label.clone()))?;
+        }
+        if let (Some(fs), true) = (fs, change.new_uuid) {
+            self.change(after, fs, &FsChange::NewUuid)?;
+        }
+        Ok(())
+    }
+
+    /// The file system follows its partition.
+    fn follow(&mut self, change: &Change, after: &Range<u64>, fs: FsKind) -> Result<(), Stop> {
+        let Some(before) = &change.before else {
+            return Ok(());
+        };
+        if before.start != after.start {
+            let sector_size = self.draft.table.sector_size;
+            fs_change::moved(&self.window(after)?, fs, after.start, sector_size)?;
+        }
+        if length(after) <= length(before) {
+            return Ok(());
+        }
+        match capability(fs, Action::Grow) {
+            Capability::Native | Capability::Tool { .. } => self.change(after, fs, &FsChange::Grow),
+            Capability::Never(why) => {
+                self.note_small(change, fs, why);
+                Ok(())
+            }
+            Capability::Missing { program, package } => {
+                let why = format!("the program '{program}' (package '{package}') is needed");
+                self.note_small(change, fs, &why);
+                Ok(())
+            }
+        }
+    }
+
+    fn note_small(&mut self, change: &Change, fs: FsKind, why: &str) {
+        let number = change.number_before.unwrap_or(0);
+        let size = change.before.as_ref().map_or(0, length);
+        self.report.notes.push(format!(
+            "the {} of partition {number} stays at {}: {why}",
+            fs.name(),
+            ByteSize(size)
+        ));
+    }
+
+    /// Whoever was touched must be clean.
+    fn check(&mut self, change: &Change) -> Result<(), Stop> {
+        let Some(after) = &change.after else {
+            return Ok(());
+        };
+        let fs = change.make.as_ref().map(|(fs, _)| *fs).or(change.fs);
+        let touched = change.before.as_ref() != Some(after)
+            || change.make.is_some()
+            || change.label.is_some()
+            || change.new_uuid
+            || change.repair
+            || change.check;
+        let Some(fs) = fs.filter(|_| touched) else {
+            return Ok(());
+        };
+        if !matches!(capability(fs, Action::Check), Capability::Tool { .. }) {
+            return Ok(());
+        }
+        let window = self.window(after)?;
+        let outcome = fs_change::check(&window, fs, self.folder, self.control)
+            .map_err(|stop| self.not_clean(change, stop))?;
+        self.report.commands.extend(outcome.commands);
+        Ok(())
+    }
+
+    fn not_clean(&self, change: &Change, stop: Stop) -> Stop {
+        match stop {
+            Stop::Failed(error) if error.kind() == ErrorKind::Refused => {
+                let name = change.number_before.map_or_else(
+                    || "the new partition".to_owned(),
+                    |number| format!("partition {number}"),
+                );
+                Error::new(
+                    ErrorKind::Refused,
+                    format!(
+                        "{name} is not clean, so nothing was changed: {}",
+                        error.message()
+                    ),
+                )
+                .into()
+            }
+            other => other,
+        }
+    }
+}
+
+impl Change {
+    fn is_extended(&self) -> bool {
+        self.role() == Role::Extended
+    }
+}
+
+fn length(range: &Range<u64>) -> u64 {
+    range.end - range.start
+}
+
+fn overlap(first: &Range<u64>, second: &Range<u64>) -> bool {
+    first.start < second.end && second.start < first.end
+}
