@@ -21,6 +21,8 @@ mod create;
 mod inputs;
 #[path = "peer/measure.rs"]
 mod measure;
+#[path = "peer/overlays.rs"]
+mod overlays;
 #[path = "peer/rows.rs"]
 mod rows;
 #[path = "peer/workshop.rs"]
@@ -49,5 +51,6 @@ fn main() {
     let mut bench = Bench::new(filters);
     rows::all(&mut bench, &workshop);
     create::all(&mut bench, &workshop);
+    overlays::all(&mut bench, &workshop);
     bench.finish();
 }

@@ -171,6 +171,30 @@ fn held(image: &Path) -> u64 {
     held
 }
 
+/// A base that is shorter than the overlay and than what it stands on itself: what was hidden
+/// behind its end stays hidden.
+#[test]
+fn a_base_that_grows_shows_nothing_of_what_lies_below() {
+    let twins = Twins::new(|folder| {
+        img(folder, "create -q -f raw root.raw 8M");
+        io(folder, "raw", "root.raw", &["write -P 1 0 8M"]);
+        img(
+            folder,
+            "create -q -f qcow2 -b root.raw -F raw base.qcow2 2M",
+        );
+        img(
+            folder,
+            "create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 8M",
+        );
+        io(folder, "qcow2", "top.qcow2", &["write -P 2 3M 100k"]);
+    });
+    let before = contents(&twins.ours("top.qcow2"));
+    twins.assert_same("commit top.qcow2");
+    assert!(contents(&twins.ours("top.qcow2")) == before);
+    twins.assert_same_disk("base.qcow2");
+    twins.assert_same_disk("top.qcow2");
+}
+
 /// A commit that was stopped leaves the disk as it was, and can be run again.
 #[test]
 fn a_stopped_commit_can_be_run_again() {

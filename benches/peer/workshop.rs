@@ -78,7 +78,8 @@ impl Workshop {
         if self.quick { 128 << 20 } else { 1280 << 20 }
     }
 
-    fn raw(&self) -> PathBuf {
+    /// A raw disk with realistic content.
+    pub(crate) fn raw(&self) -> PathBuf {
         let size = self.content_size();
         self.input("content.raw", |path| content(path, size, 1).unwrap())
     }
@@ -96,18 +97,25 @@ impl Workshop {
         image
     }
 
-    /// Three overlays on the plain image, each with scattered writes; the topmost is returned.
+    /// The topmost of [`Self::chain_files`].
     pub(crate) fn chain(&self) -> PathBuf {
-        let mut below = self.converted("plain.qcow2", &[]);
+        let mut files = self.chain_files();
+        files.pop().expect("the chain has files")
+    }
+
+    /// The plain image and three overlays on it, one on the other, each with scattered writes.
+    pub(crate) fn chain_files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.converted("plain.qcow2", &[])];
         for layer in 1..4 {
-            below = self.input(&format!("chain{layer}.qcow2"), |path| {
+            let below = files.last().expect("the base is there").clone();
+            files.push(self.input(&format!("chain{layer}.qcow2"), |path| {
                 run(Command::new("qemu-img")
                     .args(["create", "-qf", "qcow2", "-F", "qcow2", "-b"])
                     .args([&below, path]));
                 self.scatter_writes(path, layer);
-            });
+            }));
         }
-        below
+        files
     }
 
     fn scatter_writes(&self, path: &Path, seed: u64) {

@@ -69,7 +69,7 @@ pub(crate) fn make(
         let layer = Layer {
             name: format!("l{depth}.{format}"),
             format,
-            size: 8 << 20,
+            size: 512 * (8192 + random.below(16384)),
         };
         add(folder, random, &layer, layers.last());
         layers.push(layer);

@@ -1,0 +1,170 @@
+//! Verbs that move data between the layers of a chain, and comparing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::measure::{Bench, Sides, Target, run};
+use crate::rows::{PLATTER, QEMU};
+use crate::workshop::Workshop;
+
+/// All rows.
+pub(crate) fn all(bench: &mut Bench, workshop: &Workshop) {
+    layers(bench, workshop);
+    compare(bench, workshop);
+}
+
+/// The layers that are changed, from the top; every run has fresh copies.
+struct Row {
+    name: &'static str,
+    words: &'static [&'static str],
+    /// The layers of the chain that the verb changes: 3 is the top.
+    changes: &'static [usize],
+    aim: f64,
+    pairs: usize,
+}
+
+/// `BELOWn` stands for the file of layer n, 0 for the base.
+const ROWS: [Row; 6] = [
+    Row {
+        name: "commit",
+        words: &["commit", "-q"],
+        changes: &[3, 2],
+        aim: 3.0,
+        pairs: 7,
+    },
+    Row {
+        name: "commit through two layers",
+        words: &["commit", "-q", "-b", "BELOW1"],
+        changes: &[3, 2, 1],
+        aim: 3.0,
+        pairs: 7,
+    },
+    Row {
+        name: "rebase, one layer less",
+        words: &["rebase", "-F", "qcow2", "-b", "BELOW1"],
+        changes: &[3],
+        aim: 3.0,
+        pairs: 7,
+    },
+    Row {
+        name: "rebase, two layers less",
+        words: &["rebase", "-F", "qcow2", "-b", "BELOW0"],
+        changes: &[3],
+        aim: 3.0,
+        pairs: 7,
+    },
+    Row {
+        name: "rebase -u",
+        words: &["rebase", "-u", "-F", "qcow2", "-b", "BELOW1"],
+        changes: &[3],
+        aim: 2.0,
+        pairs: 21,
+    },
+    Row {
+        name: "flatten",
+        words: &["rebase", "-b", ""],
+        changes: &[3],
+        aim: 1.1,
+        pairs: 3,
+    },
+];
+
+fn layers(bench: &mut Bench, workshop: &Workshop) {
+    if !ROWS.iter().any(|row| bench.wants(row.name)) {
+        return;
+    }
+    let chain = workshop.chain_files();
+    for row in &ROWS {
+        let copies: Vec<PathBuf> = (0..chain.len())
+            .map(|layer| match row.changes.contains(&layer) {
+                true => chain[layer].with_extension("copy"),
+                false => chain[layer].clone(),
+            })
+            .collect();
+        let mut prepare = || {
+            // From the base up, so that each copy finds the one it stands on.
+            for layer in 0..chain.len() {
+                if row.changes.contains(&layer) {
+                    copy(&chain[layer], &copies[layer]);
+                    relink(&copies[layer], &copies[layer - 1]);
+                    settle(&copies[layer]);
+                }
+            }
+        };
+        let command = |program: &str| {
+            let mut command = Command::new(program);
+            for word in row.words {
+                match word.strip_prefix("BELOW").map(str::parse::<usize>) {
+                    Some(Ok(layer)) => command.arg(&copies[layer]),
+                    _ => command.arg(word),
+                };
+            }
+            // Ours warns of the other copies.
+            command.arg(&copies[3]).stderr(Stdio::null());
+            command
+        };
+        bench.prepared_pairs(
+            row.name,
+            &format!("qemu-img {}", row.words.join(" ")),
+            &Target::Ratio(row.aim),
+            row.pairs,
+            Sides {
+                prepare: &mut prepare,
+                ours: &mut || run(&mut command(PLATTER)),
+                peer: &mut || run(&mut command(QEMU)),
+            },
+        );
+        for layer in row.changes {
+            let _ = fs::remove_file(&copies[*layer]);
+        }
+    }
+    let files: Vec<&Path> = chain.iter().map(PathBuf::as_path).collect();
+    workshop.done_with(&files);
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("--sparse=always").args([from, to]));
+}
+
+fn relink(image: &Path, backing: &Path) {
+    run(Command::new(QEMU)
+        .args(["rebase", "-u", "-F", "qcow2", "-b"])
+        .args([backing, image]));
+}
+
+/// What the copy left to be written is no part of the work.
+fn settle(file: &Path) {
+    let file = File::open(file).expect("the copy is there");
+    file.sync_all().expect("the copy can be written");
+}
+
+fn compare(bench: &mut Bench, workshop: &Workshop) {
+    let zlib = ["-c", "-o", "compression_type=zlib"];
+    for (name, options, aim) in [
+        ("compare plain", &[][..], 1.5),
+        ("compare zlib", &zlib[..], 4.0),
+    ] {
+        if !bench.wants(name) {
+            continue;
+        }
+        let file = format!("{}.qcow2", name.replace(' ', "-"));
+        let image = workshop.converted(&file, options);
+        let raw = workshop.raw();
+        let command = |program: &str| {
+            let mut command = Command::new(program);
+            command.args(["compare", "-f", "raw", "-F", "qcow2"]);
+            command.args([&raw, &image]);
+            command
+        };
+        bench.pairs(
+            name,
+            "qemu-img compare",
+            &Target::Ratio(aim),
+            5,
+            &mut || run(&mut command(PLATTER)),
+            &mut || run(&mut command(QEMU)),
+        );
+        workshop.done_with(&[&image, &raw]);
+    }
+}
