@@ -36,7 +36,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let Some(request) = Request::parse(&mut args)? else {
         return help::of(program, "convert");
     };
-    if CreateOptions::asks_for_help(request.options.as_deref().unwrap_or("")) {
+    if CreateOptions::asks_for_help(request.options()) {
         return request.list_options();
     }
     let converted = request.convert(program);
@@ -56,6 +56,7 @@ impl Request {
             compress: self.compress,
             rate: self.rate,
             salvage: self.salvage,
+            durable: self.is_durable(),
             notice: &notice,
         };
         let control = Control::new();
@@ -180,8 +181,7 @@ impl Request {
                 )));
             }
         };
-        let list = self.options.as_deref().unwrap_or("");
-        let mut options = CreateOptions::read(list, format).map_err(Failure::new)?;
+        let mut options = CreateOptions::read(self.options(), format).map_err(Failure::new)?;
         let size: u64 = chains.iter().map(virtual_size).sum();
         options
             .set("size", &size.to_string())

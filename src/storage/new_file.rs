@@ -95,8 +95,20 @@ impl NewFile {
     /// # Errors
     /// As [`WritableStorage::flush`] and `rename(2)`; [`ErrorKind::InvalidInput`] when a file of
     /// this name appeared meanwhile. Nothing is left behind then.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         self.storage.flush()?;
+        self.finish_unflushed()
+    }
+
+    /// Gives the file its name without waiting until it is durable: for those who can make it
+    /// again. What takes the place of another file is made durable first all the same.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_unflushed(mut self) -> Result<()> {
+        if self.replaced.is_some() {
+            self.storage.flush()?;
+        }
         self.rename()
             .map_err(|error| Error::io("cannot rename", error).with_path(&self.part))?;
         self.finished = true;

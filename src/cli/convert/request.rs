@@ -59,7 +59,7 @@ pub(super) struct Request {
     pub(super) target_image_opts: bool,
     pub(super) target_is_zero: bool,
     pub(super) no_create: bool,
-    pub(super) options: Option<String>,
+    options: Option<String>,
     pub(super) backing: Option<OsString>,
     pub(super) backing_format: Option<OsString>,
     pub(super) compress: bool,
@@ -121,17 +121,25 @@ impl Request {
             }
         }
         request.check_combinations()?;
-        if let Some(target) = operands.pop().filter(|_| !operands.is_empty()) {
-            request.target = target;
-            request.sources = operands;
-        } else {
-            return Err(Failure::new("Must specify image file name"));
+        let asks_for_help = CreateOptions::asks_for_help(request.options());
+        match operands.pop() {
+            Some(target) if !operands.is_empty() => {
+                request.target = target;
+                request.sources = operands;
+            }
+            _ if asks_for_help => {}
+            _ => return Err(Failure::new("Must specify image file name")),
         }
         source::check_cache_mode(request.source_cache.as_deref())?;
         if request.target_format.is_none() && !request.target_image_opts {
             request.target_format = Some("raw".into());
         }
         Ok(Some(request))
+    }
+
+    /// The list of `-o`.
+    pub(super) fn options(&self) -> &str {
+        self.options.as_deref().unwrap_or("")
     }
 
     /// Of the cache modes only the name is looked at, and that when the target is opened.
@@ -142,6 +150,13 @@ impl Request {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The mode that is meant when none is given does not wait for the disk.
+    pub(super) fn is_durable(&self) -> bool {
+        self.target_cache
+            .as_ref()
+            .is_some_and(|mode| mode.to_str() != Some("unsafe"))
     }
 
     fn take(&mut self, name: &str, value: OsString) -> Result<(), Failure> {
@@ -238,14 +253,12 @@ impl Request {
 fn sparse(value: &OsStr) -> Result<usize, Failure> {
     const WHAT: &str = "buffer size for sparse output";
     let text = value.to_string_lossy();
-    match size::parse(&text) {
-        Err(SizeError::Invalid) => {
-            Err(Failure::new(format!("Invalid {WHAT} specified: '{text}'.")))
-        }
+    match size::parse_as(WHAT, &text) {
+        Err(message) => Err(Failure::new(message)),
         Ok(bytes) if bytes.is_multiple_of(512) && bytes <= MAX_SPARSE => {
             Ok(usize::try_from(bytes).unwrap_or(0))
         }
-        _ => Err(Failure::new(format!(
+        Ok(_) => Err(Failure::new(format!(
             "Invalid {WHAT} specified. Valid sizes are multiples of 512 up to {MAX_SPARSE}. \
              Select 0 to disable sparse detection (fully allocates output)."
         ))),

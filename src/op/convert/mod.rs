@@ -1,8 +1,8 @@
 //! A disk written anew, in the same or another format: `qemu-img convert`.
 //!
 //! The map of the source is cut into batches; the threads read those and write what is not zero.
-//! A new file is written as `NAME.part` and gets its name when it is whole and durable, so the
-//! order of its writes does not matter.
+//! A new file is written as `NAME.part` and gets its name when it is whole, so the order of its
+//! writes does not matter.
 
 mod batch;
 mod existing;
@@ -51,6 +51,8 @@ pub struct ConvertOptions<'a> {
     pub rate: Option<NonZeroU64>,
     /// What cannot be read becomes zeroes and is told to `notice`, instead of ending the work.
     pub salvage: bool,
+    /// A new file is durable before it gets its name, also where it takes the place of none.
+    pub durable: bool,
     /// Hears what happens on the way, from any thread.
     pub notice: &'a (dyn Fn(Notice) + Sync),
 }
@@ -63,6 +65,7 @@ impl Default for ConvertOptions<'_> {
             compress: false,
             rate: None,
             salvage: false,
+            durable: true,
             notice: &|_| {},
         }
     }
@@ -76,6 +79,7 @@ impl fmt::Debug for ConvertOptions<'_> {
             .field("compress", &self.compress)
             .field("rate", &self.rate)
             .field("salvage", &self.salvage)
+            .field("durable", &self.durable)
             .finish_non_exhaustive()
     }
 }
@@ -208,7 +212,6 @@ fn write_new(
     control: &Control,
 ) -> Result<(), ConvertStop> {
     let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
-    let finish = |error: Error| ConvertStop::new(Step::Finish, error);
     let file = Target::begin(target.path, target.replace, target.nocow).map_err(prepare)?;
     control.enter("converting", source.size());
     match &target.image {
@@ -252,11 +255,21 @@ fn write_new(
             qcow2::write(&source, &files, &image, base.as_ref(), options, control)?;
             // An image without its data file is of no use, the other way round it may be.
             if let Some(data_file) = data_file {
-                data_file.finish().map_err(finish)?;
+                end(data_file, options)?;
             }
         }
     }
-    file.finish().map_err(finish)
+    end(file, options)
+}
+
+/// Gives a new file its name.
+fn end(file: Target, options: &ConvertOptions<'_>) -> Result<(), ConvertStop> {
+    let ended = if options.durable {
+        file.finish()
+    } else {
+        file.finish_unflushed()
+    };
+    ended.map_err(|error| ConvertStop::new(Step::Finish, error))
 }
 
 /// Writes the disks of `sources`, one behind the other, over the start of a disk that is there

@@ -45,7 +45,6 @@ pub(super) fn write(
     control: &Control,
 ) -> Result<(), ConvertStop> {
     let prepare = |error: Error| ConvertStop::new(Step::Prepare, error);
-    let finish = |error: Error| ConvertStop::new(Step::Finish, error);
     let size = source.size();
     let cluster = image.cluster_size;
     let zeroes = Zeroes::of(image, files, options);
@@ -99,14 +98,10 @@ pub(super) fn write(
     };
     workers::run(source, cut, &sink, threads, control)?;
     control.enter("writing tables", 0);
-    sink.builder
-        .into_inner()
+    let builder = sink.builder.into_inner();
+    builder
         .finish(control)
-        .map_err(|stop| ConvertStop::new(Step::Finish, stop))?;
-    if let Some(data_file) = &files.data_file {
-        data_file.flush().map_err(finish)?;
-    }
-    Ok(())
+        .map_err(|stop| ConvertStop::new(Step::Finish, stop))
 }
 
 /// What becomes of clusters that are zero.
@@ -262,11 +257,11 @@ impl ImageSink<'_> {
             }
             return Ok(());
         }
-        let block = self.sparse.max(length(self.subcluster));
-        let block = if self.zeroes == Zeroes::Fill {
-            0
-        } else {
-            block
+        let block = match self.zeroes {
+            Zeroes::Fill => 0,
+            // The clusters are there: zeroes within them stay holes of the file.
+            Zeroes::Reserve if self.subcluster == self.cluster => self.sparse,
+            _ => self.sparse.max(length(self.subcluster)),
         };
         let mut end = 0;
         let Ok(()) = zeroes::for_each_data(bytes, block, |range| {

@@ -117,7 +117,8 @@ impl<'a> Source<'a> {
             }
             _ => true,
         };
-        self.layers().iter().all(is_alike)
+        let layers = self.layers();
+        !layers.is_empty() && layers.iter().all(is_alike)
     }
 
     /// Bytes of all that is wanted.

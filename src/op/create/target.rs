@@ -72,4 +72,12 @@ impl Target {
             Self::Device(device) => device.flush(),
         }
     }
+
+    /// As [`Self::finish`], but a new file that replaces none may not be durable yet.
+    pub(in crate::op) fn finish_unflushed(self) -> Result<()> {
+        match self {
+            Self::New(file, _) => file.finish_unflushed(),
+            Self::Device(_) => self.finish(),
+        }
+    }
 }
