@@ -25,6 +25,18 @@ const VERBS: &[Verb] = &[
         text: "help [VERB]\n",
     },
     Verb {
+        name: "amend",
+        run: crate::amend::run,
+        summary: "Change options of an image",
+        text: include_str!("help/amend.txt"),
+    },
+    Verb {
+        name: "bitmap",
+        run: crate::bitmap::run,
+        summary: "Add, change and remove dirty bitmaps",
+        text: include_str!("help/bitmap.txt"),
+    },
+    Verb {
         name: "chain",
         run: crate::chain::run,
         summary: "Show what an image stands on, and its relatives in the folder",

@@ -4,7 +4,9 @@
 //! scripts written for it run unchanged; our own verbs beside them. Called as `qemu-img` (a link
 //! of that name) it is a drop-in.
 
+mod amend;
 mod args;
+mod bitmap;
 mod chain;
 mod check;
 mod command;

@@ -145,6 +145,23 @@ pub trait ImageDriver: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Visits the ranges of guest bytes that the dirty bitmap `name` calls dirty, ascending and
+    /// apart, each a multiple of its granularity but for the end of the disk, until the visitor
+    /// breaks.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] when there is no such bitmap,
+    /// [`crate::ErrorKind::Unsupported`] for one that was not saved properly.
+    fn for_each_dirty(
+        &self,
+        name: &str,
+        visit: &mut dyn FnMut(Range<u64>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let _ = visit;
+        let message = format!("Dirty bitmap '{name}' not found");
+        Err(Error::new(ErrorKind::NotFound, message))
+    }
+
     /// Checks the metadata without writing anything.
     ///
     /// # Errors

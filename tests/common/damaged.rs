@@ -166,7 +166,7 @@ pub(crate) fn put(image: &mut [u8], at: u64, value: u64) {
 pub(crate) fn damages(sound: &[u8]) -> Vec<(&'static str, u64, u64)> {
     let layout = Layout::of(sound);
     let (l1, l2, table) = (layout.l1, layout.l2, layout.refcount_table);
-    let entry = be64(&sound, l2);
+    let entry = be64(sound, l2);
     let second = l2 + layout.l2_entry;
     vec![
         ("L2 table far outside", l1, (1 << 63) | (1 << 40)),
@@ -178,13 +178,13 @@ pub(crate) fn damages(sound: &[u8]) -> Vec<(&'static str, u64, u64)> {
         (
             "L1 entry with reserved bits",
             l1,
-            be64(&sound, l1) | 1 << 56 | 2,
+            be64(sound, l1) | 1 << 56 | 2,
         ),
-        ("unaligned L2 table", l1, be64(&sound, l1) + 512),
+        ("unaligned L2 table", l1, be64(sound, l1) + 512),
         ("L2 table is the L1 table", l1, (1 << 63) | l1),
         ("L2 table is the header", l1, 1 << 63),
         ("no L2 table", l1, 0),
-        ("L1 flag gone", l1, be64(&sound, l1) & !(1 << 63)),
+        ("L1 flag gone", l1, be64(sound, l1) & !(1 << 63)),
         ("data far outside", l2, (1 << 63) | (1 << 44)),
         (
             "data just outside",

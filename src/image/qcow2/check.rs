@@ -38,7 +38,7 @@ use crate::image::qcow2::header::Header;
 use crate::image::writer::Repair;
 use crate::storage::Storage;
 
-pub(super) use repair::repair;
+pub(super) use repair::{change_refcount_order, repair};
 
 /// Most clusters of a file that can be checked, as in QEMU.
 const MAX_CLUSTERS: u64 = i32::MAX as u64;

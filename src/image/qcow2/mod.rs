@@ -265,6 +265,19 @@ impl ImageDriver for Qcow2 {
         self.place_of(offset).map_err(|error| self.name(error))
     }
 
+    fn for_each_dirty(
+        &self,
+        name: &str,
+        visit: &mut dyn FnMut(Range<u64>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (storage, header) = (self.file.storage.as_ref(), &self.file.header);
+        let visited = bitmap::find(storage, header, name).and_then(|entry| {
+            entry.check_usable()?;
+            bitmap::for_each_dirty(storage, header, &entry, visit)
+        });
+        visited.map_err(|error| self.name(error))
+    }
+
     fn check(&self, control: &Control) -> std::result::Result<CheckReport, Stop> {
         check::check(&self.file.header, self.file.storage.as_ref(), control).map_err(|stop| {
             match stop {

@@ -234,6 +234,11 @@ impl RefcountTable {
         Some(decode(&bytes, self.order, at))
     }
 
+    /// Clusters up to the last one that a block counts.
+    pub(super) fn counted_clusters(&self) -> u64 {
+        (self.entries.len() as u64).saturating_mul(self.block_clusters)
+    }
+
     /// Where the blocks are.
     pub(super) fn block_offsets(&self) -> impl Iterator<Item = u64> {
         let offsets = self.entries.iter().map(|entry| entry & OFFSET_MASK);

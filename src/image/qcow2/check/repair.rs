@@ -9,6 +9,7 @@
 
 mod entries;
 pub(super) mod metadata;
+mod order;
 mod rebuild;
 mod refcounts;
 pub(super) mod target;
@@ -26,6 +27,8 @@ use crate::image::qcow2::entry::OFFSET_MASK;
 use crate::image::qcow2::header::Header;
 use crate::image::writer::{Repair, RepairReport};
 use crate::storage::WritableStorage;
+
+pub(in crate::image::qcow2) use order::change_refcount_order;
 
 use metadata::Metadata;
 use rebuild::NewTable;

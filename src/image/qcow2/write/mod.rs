@@ -16,8 +16,9 @@
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `resize`, `grow`, `bitmap_tables` | another size |
+//! | `amend` | properties of the header |
+//! | `bitmaps` | dirty bitmaps |
 //! | `flush` | the order in which all that reaches the disk |
-//! | `amend` | other properties of the header |
 //!
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
 //! that costs nothing here, as only what was flushed must be counted.
@@ -30,6 +31,7 @@
 mod allocator;
 mod amend;
 mod bitmap_tables;
+mod bitmaps;
 mod blocks;
 mod cow;
 mod deltas;
@@ -61,9 +63,11 @@ use crate::image::extent::Extent;
 use crate::image::info::Format;
 use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
-use crate::image::qcow2::{self, bitmap, feature, snapshot};
+use crate::image::qcow2::{self, bitmap, check, feature, snapshot};
 use crate::image::registry::WritableFiles;
-use crate::image::writer::{Amendment, ImageWriter, Preallocation};
+use crate::image::writer::{
+    Amendment, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport,
+};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::GuestOffset;
 
@@ -268,10 +272,6 @@ impl ImageWriter for Qcow2Writer {
         })
     }
 
-    fn amend(&self, amendment: &Amendment, _control: &Control) -> Result<(), Stop> {
-        self.amend_header(amendment)
-    }
-
     fn flush(&self) -> Result<()> {
         self.exclusive()
             .and_then(|mut state| state.checkpoint())
@@ -286,6 +286,32 @@ impl ImageWriter for Qcow2Writer {
         control: &Control,
     ) -> Result<(), Stop> {
         self.run(|state| state.resize(size, shrink, preallocation, control))
+    }
+
+    fn amend(&self, amendment: &Amendment, control: &Control) -> Result<(), Stop> {
+        self.run(|state| state.amend(amendment, control))
+    }
+
+    fn edit_bitmap(&self, name: &str, edit: &BitmapEdit) -> Result<()> {
+        self.exclusive()
+            .and_then(|mut state| state.edit_bitmap(name, edit))
+            .map_err(|error| self.name(error))
+    }
+
+    fn merge_into_bitmap(&self, name: &str, dirty: &[Range<u64>]) -> Result<()> {
+        self.exclusive()
+            .and_then(|mut state| state.merge_into_bitmap(name, dirty))
+            .map_err(|error| self.name(error))
+    }
+
+    fn repair(&self, repair: Repair, control: &Control) -> Result<RepairReport, Stop> {
+        self.run(|state| {
+            state.clear_dirty()?;
+            let header = Header::read(state.storage.as_ref())?;
+            let report = check::repair(&header, state.storage.as_ref(), repair, control)?;
+            state.reopen()?;
+            Ok(report)
+        })
     }
 
     fn create_snapshot(&self, name: &str, control: &Control) -> Result<String, Stop> {

@@ -38,7 +38,10 @@ pub(in crate::image::qcow2) struct NewTable {
 pub(super) struct Geometry {
     cluster_bits: u32,
     order: u32,
+    /// Clusters that are counted.
     file_clusters: u64,
+    /// Nothing new may be put below this cluster.
+    first_free: u64,
     /// How often clusters behind the end of the file are referenced. They may be inside it when
     /// the structure is written.
     cut_off: BTreeMap<u64, u32>,
@@ -54,12 +57,23 @@ impl Geometry {
             cluster_bits: subject.cluster_bits,
             order,
             file_clusters: subject.file_clusters(),
+            first_free: 0,
             cut_off: std::mem::take(
                 &mut subject
                     .cut_off
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner),
             ),
+        }
+    }
+
+    /// With `clusters` that may be counted, those behind the end of the file included; all of the
+    /// file is taken, whatever its refcounts.
+    pub(super) fn behind(subject: &Subject<'_>, clusters: u64, order: u32) -> Self {
+        Self {
+            first_free: subject.file_clusters(),
+            file_clusters: clusters,
+            ..Self::new(subject, order)
         }
     }
 
@@ -94,7 +108,7 @@ pub(super) fn write(
     windows(&mut |counts| {
         note_used_blocks(geometry, counts, &mut used);
         if counts.window() == (0..geometry.file_clusters + 1) {
-            let free = |from| counts.first_zero(from);
+            let free = |from: u64| counts.first_zero(from.max(geometry.first_free));
             plan = Some(Plan::new(geometry, std::mem::take(&mut used), &free)?);
         }
         Ok(())
