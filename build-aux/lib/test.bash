@@ -50,9 +50,11 @@ cmd_test_long() {
     install_qemu_oracle
     install_rust
     export PLATTER_CRASH_POINTS=${PLATTER_CRASH_POINTS:-10000}
+    export PLATTER_MATRIX_ROUNDS=${PLATTER_MATRIX_ROUNDS:-1000}
+    export PLATTER_KILLS=${PLATTER_KILLS:-2000}
     export PLATTER_LOCK_ROUNDS=${PLATTER_LOCK_ROUNDS:-1000}
     step "long tests" cargo test --locked --no-default-features --no-fail-fast \
-        --test crash --test write_locks "$@"
+        --test crash --test write_locks --test matrix --test interrupted "$@"
     report_failures
 }
 

@@ -285,6 +285,28 @@ pub(crate) const VERBS: &[(&str, Verb)] = &[
         },
     ),
     (
+        "resize_grow",
+        Verb {
+            name: "resize (grow)",
+            images: ALL,
+            arguments: &["resize", "-q", "disk.qcow2", "5M"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "resize_shrink",
+        Verb {
+            name: "resize --shrink",
+            images: ALL,
+            arguments: &["resize", "-q", "--shrink", "disk.qcow2", "100k"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
         "commit_to_raw",
         Verb {
             name: "commit (raw base)",
@@ -296,6 +318,21 @@ pub(crate) const VERBS: &[(&str, Verb)] = &[
             arguments: &["commit", "-q", "disk.qcow2"],
             before: &[],
             base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "commit_to_qcow2",
+        Verb {
+            name: "commit (qcow2 base)",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["commit", "-q", "disk.qcow2"],
+            before: &[],
+            base: Some("base.qcow2"),
             keeps: Keeps::Content,
         },
     ),
