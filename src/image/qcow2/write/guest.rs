@@ -6,7 +6,6 @@ use std::sync::{MutexGuard, RwLockReadGuard};
 use crate::error::Result;
 use crate::image::qcow2::feature;
 use crate::image::qcow2::write::mapping::{Mapping, Place};
-use crate::image::qcow2::write::tables::uncounted;
 use crate::image::qcow2::write::{Qcow2Writer, State};
 use crate::units::MIB;
 
@@ -174,12 +173,14 @@ impl State {
     fn link(&mut self, step: &Step) -> Result<()> {
         let (format, size) = (self.format, self.cluster_size());
         let table = self.table_for_change(step.guest.start)?;
-        for (index, old) in self.mappings(table, &step.guest)?.into_iter().enumerate() {
-            let further = index as u64 * size;
-            let new = Mapping::data(format, step.host + further);
-            self.replace(table, step.guest.start + further, &old, &new)?;
-        }
-        Ok(())
+        let hosts = (step.host..).step_by(usize::try_from(size).unwrap_or(usize::MAX));
+        let changes: Vec<_> = self
+            .mappings(table, &step.guest)?
+            .into_iter()
+            .zip(hosts)
+            .map(|(old, host)| (old, Mapping::data(format, host)))
+            .collect();
+        self.replace_all(table, step.guest.start, &changes)
     }
 
     /// Gives new clusters back that will not be linked.
@@ -189,108 +190,6 @@ impl State {
             if let Err(error) = self.release(step.host, count) {
                 self.poison(error);
             }
-        }
-    }
-
-    /// The L2 table that maps `guest`, ready to be changed.
-    pub(super) fn table_for_change(&mut self, guest: u64) -> Result<u64> {
-        let index = usize::try_from(guest / self.format.table_reach()).unwrap_or(usize::MAX);
-        self.l2_table_for_change(index)
-    }
-
-    /// What the table says of the clusters that `range` touches.
-    pub(super) fn mappings(&mut self, table: u64, range: &Range<u64>) -> Result<Vec<Mapping>> {
-        let (format, size) = (self.format, self.cluster_size());
-        let clusters = self.indices(range);
-        let base = range.start - range.start % size;
-        let bytes = &self.l2.get(table)?[format.bytes_of(clusters)];
-        let entry_size = if format.extended { 16 } else { 8 };
-        bytes
-            .chunks_exact(entry_size)
-            .zip(0_u64..)
-            .map(|(entry, index)| {
-                format
-                    .decode(entry, base + index * size)
-                    .map_err(|error| error.with_offset(table))
-            })
-            .collect()
-    }
-
-    /// The entries of its table that the clusters of `range` have.
-    fn indices(&self, range: &Range<u64>) -> Range<usize> {
-        let bits = self.cluster_bits();
-        let per_table = self.format.entries_per_table();
-        // Both are in one table, of at most 2^18 entries.
-        let first = usize::try_from((range.start >> bits) % per_table).unwrap_or(usize::MAX);
-        let last = usize::try_from(((range.end - 1) >> bits) % per_table).unwrap_or(usize::MAX);
-        first..last + 1
-    }
-
-    /// Writes the entry of the cluster at `guest`, and drops the reference that is gone with the
-    /// old one.
-    pub(super) fn replace(
-        &mut self,
-        table: u64,
-        guest: u64,
-        old: &Mapping,
-        new: &Mapping,
-    ) -> Result<()> {
-        if old == new {
-            return Ok(());
-        }
-        let format = self.format;
-        let words = format.encode(new)?;
-        self.drop_place(old, new)?;
-        let part = format.bytes_of(self.indices(&(guest..guest + 1)));
-        let entry = &mut self.change_l2(table, part.clone())?[part];
-        entry[..8].copy_from_slice(&words[0].to_be_bytes());
-        if format.extended {
-            entry[8..].copy_from_slice(&words[1].to_be_bytes());
-        }
-        Ok(())
-    }
-
-    /// Drops the reference to where a cluster was, unless it stays there.
-    pub(super) fn drop_place(&mut self, old: &Mapping, new: &Mapping) -> Result<()> {
-        let bits = self.cluster_bits();
-        let (host, length) = match (old.place, new.place) {
-            _ if self.data_file.is_some() => return Ok(()),
-            (Place::None, _) => return Ok(()),
-            (Place::Plain { host, .. }, Place::Plain { host: new, .. }) if host == new => {
-                return Ok(());
-            }
-            (Place::Plain { host, .. }, _) => (host, 1 << bits),
-            (Place::Compressed(place), _) => (place.host, place.length),
-        };
-        for cluster in host >> bits..=(host + length - 1) >> bits {
-            if self.refcounts.get(cluster)? == 0 {
-                return Err(uncounted(cluster << bits, "a cluster"));
-            }
-        }
-        self.free_bytes(host, length);
-        Ok(())
-    }
-
-    /// The host offset of a cluster that may be written in place.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Corrupt`] when it is counted as free, or a structure is there.
-    pub(super) fn own_host(&mut self, mapping: &Mapping) -> Result<Option<u64>> {
-        let Place::Plain { host, .. } = mapping.place else {
-            return Ok(None);
-        };
-        if self.data_file.is_some() {
-            return Ok(Some(host));
-        }
-        let cluster = host >> self.cluster_bits();
-        match self.refcounts.get(cluster)? {
-            0 => Err(uncounted(host, "a cluster")),
-            1 => {
-                let checked = self.structures.check_free(cluster, 1, "guest data");
-                checked.map_err(|error| self.refuse_overlap(error))?;
-                Ok(Some(host))
-            }
-            _ => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `structures` | which clusters must not be overwritten |
 //! | `allocator` | where new clusters go |
 //! | `tables` | L1 and L2 tables |
-//! | `mapping` | what an L2 entry says of a cluster |
+//! | `mapping`, `entries` | what an L2 entry says of a cluster |
 //! | `guest`, `cow` | guest writes, with what was there before around them |
 //! | `zero` | zeroes and discards |
 //! | `pack` | compressed writes, giving up everything |
@@ -35,6 +35,7 @@ mod bitmaps;
 mod blocks;
 mod cow;
 mod deltas;
+mod entries;
 mod flush;
 mod grow;
 mod guest;

@@ -6,8 +6,8 @@ use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::qcow2::compress::compress;
 use crate::image::qcow2::entry::CompressedCluster;
-use crate::image::qcow2::table::L2_TABLE_MASK;
 use crate::image::qcow2::write::mapping::{Mapping, Place};
+use crate::image::qcow2::write::tree::Tree;
 use crate::image::qcow2::write::{Qcow2Writer, State};
 
 impl Qcow2Writer {
@@ -80,7 +80,9 @@ impl Qcow2Writer {
         let host = state.write_new_l1(&zeroes)?;
         let size = state.header.fields.size;
         state.switch_l1(host, zeroes, size)?;
-        state.drop_tree(&old, control)?;
+        let tree = Tree::new(&old, -1, state.cluster_bits())?;
+        state.settle()?;
+        state.count_down(&[tree], control, &mut |_, _| Ok(()))?;
         state.checkpoint()?;
         // The new table is behind all that was there; a second one is in front.
         let clusters = (old.len() as u64 * 8).div_ceil(state.cluster_size()).max(1);
@@ -91,8 +93,8 @@ impl Qcow2Writer {
             state.switch_l1(host, zeroes, size)?;
             state.checkpoint()?;
         }
-        state.truncate_tail()?;
-        Ok(state.checkpoint()?)
+        state.drop_empty_refcount_blocks()?;
+        Ok(state.cut_file()?)
     }
 }
 
@@ -113,55 +115,5 @@ impl State {
             self.replace(table, range.start, &old, &new)?;
         }
         Ok(())
-    }
-
-    /// Drops all references of a tree that nothing leads to any more: the L2 tables of these L1
-    /// entries and the clusters that they refer to. The L1 table itself is not among them. The
-    /// switch away from it must be durable. That is why this cannot be cancelled: it would leak.
-    ///
-    /// # Errors
-    /// As [`Self::checkpoint`]; damaged entries.
-    pub(super) fn drop_tree(&mut self, entries: &[u64], control: &Control) -> Result<()> {
-        control.enter("freeing clusters", entries.len() as u64);
-        let reach = self.format.table_reach();
-        for (entry, index) in entries.iter().zip(0_u64..) {
-            control.advance(1);
-            let table = entry & L2_TABLE_MASK;
-            if table == 0 {
-                continue;
-            }
-            let guest = index * reach;
-            for old in self.mappings(table, &(guest..guest + reach))? {
-                self.drop_place(&old, &Mapping::default())?;
-            }
-            self.free(table, 1);
-            if self.is_over_limit() {
-                self.checkpoint()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Cuts the file behind the last cluster in use. Freed clusters are in use before the next
-    /// [`Self::checkpoint`].
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub(super) fn truncate_tail(&mut self) -> Result<()> {
-        let bits = self.cluster_bits();
-        let size = self.storage.size()?;
-        let mut end = size.div_ceil(1 << bits);
-        while end > 0 && self.refcounts.get(end - 1)? == 0 {
-            end -= 1;
-        }
-        let end = end << bits;
-        if end >= size {
-            return Ok(());
-        }
-        match self.storage.set_len(end) {
-            // A block device keeps its length.
-            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
-            outcome => outcome,
-        }
     }
 }

@@ -145,7 +145,7 @@ impl State {
     }
 
     /// Frees refcount blocks that count nothing but themselves: they would keep the file long.
-    fn drop_empty_refcount_blocks(&mut self) -> Result<()> {
+    pub(super) fn drop_empty_refcount_blocks(&mut self) -> Result<()> {
         let bits = self.cluster_bits();
         let mut index = u64::MAX;
         while let Some((empty, offset)) = self.refcounts.empty_block_below(index)? {
@@ -165,7 +165,7 @@ impl State {
     }
 
     /// Cuts the file behind its last cluster in use.
-    fn cut_file(&mut self) -> Result<()> {
+    pub(super) fn cut_file(&mut self) -> Result<()> {
         let file = self.storage.size()?;
         let clusters = file.div_ceil(self.cluster_size());
         let last = self.refcounts.last_used(clusters)?;

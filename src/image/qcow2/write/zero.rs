@@ -132,32 +132,30 @@ impl State {
         let size = self.cluster_size();
         let table = self.l2_table_for_change(index)?;
         let first = range.start - range.start % size;
-        for (mapping, index) in self.mappings(table, &range)?.into_iter().zip(0_u64..) {
+        let mut changes = Vec::new();
+        for (mut old, index) in self.mappings(table, &range)?.into_iter().zip(0_u64..) {
             let cluster = first + index * size;
             let part = range.start.max(cluster)..range.end.min(cluster + size);
             let bits = self
                 .format
                 .subclusters(&(part.start - cluster..part.end - cluster));
-            self.erase_cluster(table, cluster, mapping, (bits, erase))?;
+            let is_whole = bits == self.format.all_subclusters();
+            if matches!(old.place, Place::Compressed(_)) && !is_whole {
+                old = self.unpack(table, cluster, &old)?;
+            }
+            changes.push((old, self.erased(old, bits, erase)?));
         }
-        Ok(())
+        self.replace_all(table, first, &changes)
     }
 
-    fn erase_cluster(
-        &mut self,
-        table: u64,
-        cluster: u64,
-        mut old: Mapping,
-        (bits, erase): (u32, Erase),
-    ) -> Result<()> {
+    /// What becomes of a cluster (not a compressed one, unless all of it is meant) whose
+    /// subclusters `bits` are erased.
+    fn erased(&mut self, old: Mapping, bits: u32, erase: Erase) -> Result<Mapping> {
         let format = self.format;
         let is_whole = bits == format.all_subclusters();
-        if matches!(old.place, Place::Compressed(_)) && !is_whole {
-            old = self.unpack(table, cluster, &old)?;
-        }
         let missing = old.missing(format) & bits;
         if erase != Erase::Reveal && missing == bits && !self.has_backing() {
-            return Ok(());
+            return Ok(old);
         }
         let mut new = match erase {
             Erase::Reveal if is_whole => Mapping::default(),
@@ -185,7 +183,7 @@ impl State {
             // The file is the disk, and stays mapped as such.
             new.place = old.place;
         }
-        self.replace(table, cluster, &old, &new)
+        Ok(new)
     }
 
     /// What else is the disk's own in an external data file: zeroes must be there if somebody may
