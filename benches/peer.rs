@@ -15,6 +15,8 @@
     reason = "a benchmark that cannot run ends with the reason"
 )]
 
+#[path = "peer/convert.rs"]
+mod convert;
 #[path = "peer/create.rs"]
 mod create;
 #[path = "../tests/common/inputs.rs"]
@@ -50,6 +52,7 @@ fn main() {
     let workshop = Workshop::new(folder, quick);
     let mut bench = Bench::new(filters);
     rows::all(&mut bench, &workshop);
+    convert::all(&mut bench, &workshop);
     create::all(&mut bench, &workshop);
     overlays::all(&mut bench, &workshop);
     bench.finish();

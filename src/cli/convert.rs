@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use platter::chain::Chain;
-use platter::image::Format;
+use platter::image::{Format, FormatDetails};
 use platter::op::convert::{
     ConvertOptions, ConvertStop, Notice, Step, convert_into, convert_to_new,
 };
@@ -212,6 +212,10 @@ impl Request {
             .is_some_and(|how| how != "off");
         let source = chains.first().and_then(|chain| chain.active().info());
         let has_bitmaps = source.is_some_and(|info| info.format == Format::Qcow2);
+        let bitmaps = match source.map(|info| &info.details) {
+            Some(FormatDetails::Qcow2(details)) => details.bitmaps.len(),
+            _ => 0,
+        };
         let wrong = [
             (
                 chains.len() > 1 && has_backing,
@@ -239,6 +243,10 @@ impl Request {
             (
                 self.bitmaps && !is_qcow2,
                 "Format driver 'raw' does not support bitmaps",
+            ),
+            (
+                self.bitmaps && bitmaps > 0,
+                "Copying bitmaps is not supported yet",
             ),
         ];
         match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
