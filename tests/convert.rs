@@ -373,6 +373,15 @@ fn a_failed_run_leaves_the_old_target_and_nothing_else() {
         assert_eq!(fs::read(folder.join("old")).unwrap(), b"old");
         assert_eq!(names(), before, "{target}");
     }
+    // Compressed clusters cannot be in a data file; qemu-img notices in the middle of it.
+    for program in [ours(), common::tool("qemu-img")] {
+        let scratch = common::scratch();
+        fs::copy(folder.join("disk.raw"), scratch.path().join("disk.raw")).unwrap();
+        let mut convert = program;
+        convert.args(words("convert -c -O qcow2 -o data_file=d disk.raw new"));
+        let refused = output(convert.current_dir(scratch.path()));
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    }
 }
 
 #[test]

@@ -317,8 +317,7 @@ impl Work<'_> {
                 format!("The image size is too large for file format '{format}'{hint}")
             }
             Some(cause) => format!("{error}: {}", system_words(cause)),
-            None if error.kind() == ErrorKind::InvalidInput => self.not_so(error),
-            None => error.to_string(),
+            None => self.not_so(error),
         }
     }
 

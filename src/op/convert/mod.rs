@@ -232,6 +232,11 @@ fn write_new(
             image.size = source.size();
             // Before anything is written.
             image.check().map_err(prepare)?;
+            if options.compress && image.data_file.is_some() {
+                return Err(prepare(Error::unsupported(
+                    "an external data file cannot hold compressed clusters",
+                )));
+            }
             let data_file = target
                 .data_file
                 .map(|path| Target::begin(path, target.replace, target.nocow))

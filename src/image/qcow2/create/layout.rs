@@ -126,6 +126,10 @@ impl Layout {
             // rest stays a hole until it is written.
             Before::Nothing => storage.write_zeroes(0..self.refcounts.end() * self.cluster_size),
             Before::Old => {
+                if self.preallocation == Preallocation::Falloc && !self.has_data_file {
+                    // Devices cannot reserve; what they hold is not lost over that.
+                    storage.allocate(self.data.clone())?;
+                }
                 storage.write_zeroes(0..self.l2.end)?;
                 storage.flush()
             }
