@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench peer                     # all rows: minutes, 6 GiB of disk at a time
 //!     cargo bench --bench peer -- check map        # rows whose name has one of the words
+//!     cargo bench --bench peer -- scattered    # also those that take the peer minutes
 //!     cargo bench --bench peer -- --quick          # small inputs: does it run, roughly how fast
 //!     cargo bench --bench peer -- --folder DIR     # keep the inputs there and use them again
 //!
@@ -27,6 +28,8 @@ mod measure;
 mod overlays;
 #[path = "peer/rows.rs"]
 mod rows;
+#[path = "peer/verbs.rs"]
+mod verbs;
 #[path = "peer/workshop.rs"]
 mod workshop;
 
@@ -55,5 +58,6 @@ fn main() {
     convert::all(&mut bench, &workshop);
     create::all(&mut bench, &workshop);
     overlays::all(&mut bench, &workshop);
+    verbs::all(&mut bench, &workshop);
     bench.finish();
 }

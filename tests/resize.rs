@@ -12,9 +12,9 @@ use std::path::Path;
 use common::twins::Twins;
 use inputs::Random;
 
-fn img(folder: &Path, line: &str) {
+fn img(folder: &Path, line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
-    common::run(common::tool("qemu-img").args(words).current_dir(folder));
+    common::run(common::tool("qemu-img").args(words).current_dir(folder))
 }
 
 #[test]
@@ -142,7 +142,6 @@ fn qcow2_disks_get_the_same_size_with_the_same_words() {
     let layouts = [
         "",
         "compat=0.10",
-        "cluster_size=2k",
         "cluster_size=4k,refcount_bits=1",
         "cluster_size=2M,refcount_bits=64",
         "extended_l2=on",
@@ -200,28 +199,29 @@ fn play(options: &str) {
             let is_clean = checked.contains("No errors");
             assert!(is_clean, "{options}: {line}: {checked}");
         });
-        clear_their_tail(&twins, before);
+        clear_their_tail(&twins, "a.qcow2", before);
         twins.assert_same_disk("a.qcow2");
     }
 }
 
 /// A cut leaves what is behind the new end in the last cluster, and the other program shows it
 /// again when the disk grows. There it has to be zeroed by hand.
-fn clear_their_tail(twins: &Twins, old_size: u64) {
-    let path = twins.theirs("a.qcow2");
+fn clear_their_tail(twins: &Twins, name: &str, old_size: u64) {
+    let path = twins.theirs(name);
     let end = virtual_size(&path).min(old_size.next_multiple_of(2 << 20));
     if end > old_size {
         let line = format!("write -z {old_size} {}", end - old_size);
         let folder = path.parent().unwrap();
         let mut write = common::tool("qemu-io");
-        common::run(write.args(["-c", &line, "a.qcow2"]).current_dir(folder));
+        common::run(write.args(["-c", &line, name]).current_dir(folder));
     }
 }
 
 fn virtual_size(path: &Path) -> u64 {
     let mut info = common::tool("qemu-img");
     let info = common::run(
-        info.args(["info", "--output=json", "a.qcow2"])
+        info.args(["info", "--output=json"])
+            .arg(path.file_name().unwrap())
             .current_dir(path.parent().unwrap()),
     );
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
@@ -249,4 +249,133 @@ fn scribble(twins: &Twins, random: &mut Random) -> u64 {
         common::run(command.arg("a.qcow2").current_dir(folder));
     });
     size
+}
+
+/// A disk that grows over a longer backing file reads as zeroes there, whatever its old end was,
+/// and so does one that was cut before.
+#[test]
+fn a_longer_backing_file_stays_hidden() {
+    for options in ["cluster_size=64k", "extended_l2=on", "cluster_size=4k"] {
+        let twins = Twins::new(|folder| {
+            fs::write(folder.join("base.raw"), vec![9; 6 << 20]).unwrap();
+            let create = format!("create -q -f qcow2 -o {options} -F raw -b base.raw top.qcow2");
+            img(folder, &format!("{create} 1000448"));
+            let mut write = common::tool("qemu-io");
+            write.args(["-c", "write -P 1 300k 100k", "top.qcow2"]);
+            common::run(write.current_dir(folder));
+        });
+        for line in [
+            "resize top.qcow2 +512",
+            "resize top.qcow2 3M",
+            "resize top.qcow2 20M",
+            "resize --shrink top.qcow2 400k",
+            "resize --preallocation=metadata top.qcow2 2M",
+            "resize --preallocation=falloc top.qcow2 9M",
+        ] {
+            let before = virtual_size(&twins.theirs("top.qcow2"));
+            twins.assert_same(line);
+            img(&twins.ours(""), "check -q top.qcow2");
+            clear_their_tail(&twins, "top.qcow2", before);
+            twins.assert_same_disk("top.qcow2");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_resized_is_refused_alike() {
+    let twins = Twins::new(|folder| {
+        fs::write(folder.join("base.raw"), vec![9; 6 << 20]).unwrap();
+        img(
+            folder,
+            "create -q -f qcow2 -o compat=0.10 -F raw -b base.raw top.qcow2 1M",
+        );
+        img(folder, "create -q -f qcow2 -o compat=0.10 old.qcow2 1M");
+        img(folder, "snapshot -c s old.qcow2");
+        img(folder, "create -q -f qcow2 new.qcow2 1M");
+        img(folder, "snapshot -c s new.qcow2");
+        img(
+            folder,
+            "create -q -f qcow2 -u -F qcow2 -b nope.qcow2 bottomless.qcow2 1M",
+        );
+        img(folder, "create -q -f qcow2 bitmaps.qcow2 1M");
+        img(folder, "bitmap --add -g 512 bitmaps.qcow2 b0");
+        img(folder, "bitmap --add --disable bitmaps.qcow2 b1");
+    });
+    twins.assert_same_afresh(&[
+        "resize top.qcow2 2M",
+        "resize top.qcow2 --shrink 512k",
+        "resize old.qcow2 2M",
+        "resize old.qcow2 --shrink 512k",
+        "resize old.qcow2 1M",
+        "resize new.qcow2 2M",
+        "resize new.qcow2 --shrink 512k",
+        "resize new.qcow2 1000",
+        "resize new.qcow2 1048577",
+        "resize new.qcow2 --shrink 513",
+        "resize new.qcow2 1E",
+        "resize new.qcow2 2P",
+        "resize bottomless.qcow2 2M",
+        "resize bitmaps.qcow2 1G",
+        "resize bitmaps.qcow2 --shrink 512k",
+    ]);
+}
+
+/// The dirty bits of a bitmap stay, whatever becomes of the size, and the new part is clean.
+#[test]
+fn bitmaps_follow_the_size() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    img(folder, "create -q -f qcow2 -o cluster_size=4k a.qcow2 1M");
+    img(folder, "bitmap --add -g 512 a.qcow2 b0");
+    let mut write = common::tool("qemu-io");
+    common::run(
+        write
+            .args(["-c", "write 256k 64k", "a.qcow2"])
+            .current_dir(folder),
+    );
+    for line in ["resize -q a.qcow2 100M", "resize -q --shrink a.qcow2 700k"] {
+        common::run(common::ours().args(line.split(' ')).current_dir(folder));
+        let checked = img(folder, "check a.qcow2");
+        assert!(checked.contains("No errors"), "{line}: {checked}");
+        img(folder, "bitmap --add --merge b0 a.qcow2 merged");
+        img(folder, "bitmap --remove a.qcow2 merged");
+        let listed = img(folder, "info a.qcow2");
+        assert!(listed.contains("name: b0"), "{line}: {listed}");
+    }
+}
+
+/// Snapshots keep their own size and content; going back to one brings its size back.
+#[test]
+fn snapshots_keep_their_size() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    let ours = |line: &str| {
+        common::run(common::ours().args(line.split(' ')).current_dir(folder));
+        img(folder, "check -q a.qcow2");
+    };
+    let write = |line: &str| {
+        let mut write = common::tool("qemu-io");
+        common::run(write.args(["-c", line, "a.qcow2"]).current_dir(folder));
+    };
+    img(folder, "create -q -f qcow2 -o cluster_size=4k a.qcow2 5M");
+    write("write -P 1 0 5M");
+    img(folder, "convert -O raw a.qcow2 large.raw");
+    ours("snapshot -c large a.qcow2");
+    ours("resize -q --shrink a.qcow2 1000k");
+    write("write -P 2 100k 900k");
+    img(folder, "convert -O raw a.qcow2 small.raw");
+    ours("snapshot -c small a.qcow2");
+    ours("resize -q a.qcow2 9M");
+    write("read -P 0 1000k 8216k");
+    write("write -P 3 0 9M");
+    for name in ["large", "small", "large"] {
+        ours(&format!("snapshot -a {name} a.qcow2"));
+        img(folder, "convert -O raw a.qcow2 seen.raw");
+        let read = |file: &str| fs::read(folder.join(file)).unwrap();
+        assert!(read("seen.raw") == read(&format!("{name}.raw")), "{name}");
+    }
+    img(folder, "snapshot -a small a.qcow2");
+    ours("snapshot -d large a.qcow2");
+    ours("snapshot -d small a.qcow2");
+    img(folder, "compare a.qcow2 small.raw");
 }

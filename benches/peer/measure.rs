@@ -45,6 +45,24 @@ impl Bench {
                 .any(|filter| name.contains(filter.as_str()))
     }
 
+    /// Whether a row that takes long was asked for by its name.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        !self.filters.is_empty() && self.wants(name)
+    }
+
+    /// Times `ours` and `peer` once: for what cannot be done twice, or takes minutes.
+    pub(crate) fn once(
+        &mut self,
+        name: &str,
+        peer_is: &str,
+        target: &Target,
+        ours: &mut dyn FnMut(),
+        peer: &mut dyn FnMut(),
+    ) {
+        let times = [(time(ours), time(peer))];
+        self.report(name, peer_is, target, &times);
+    }
+
     /// Times `ours` and `peer` in turn, `pairs` times after one run of each to warm up.
     pub(crate) fn pairs(
         &mut self,
@@ -90,6 +108,10 @@ impl Bench {
         let times: Vec<(f64, f64)> = (0..pairs)
             .map(|_| (prepared(ours), prepared(peer)))
             .collect();
+        self.report(name, peer_is, target, &times);
+    }
+
+    fn report(&mut self, name: &str, peer_is: &str, target: &Target, times: &[(f64, f64)]) {
         let our = median(times.iter().map(|(our, _)| *our));
         let their = median(times.iter().map(|(_, their)| *their));
         let ratio = median(times.iter().map(|(our, their)| their / our));

@@ -55,6 +55,20 @@ impl Workshop {
         }
     }
 
+    /// An empty disk of 10 GiB.
+    pub(crate) fn empty(&self, format: &str) -> PathBuf {
+        self.input(&format!("empty.{format}"), |path| {
+            let mut create = Command::new("qemu-img");
+            create.args(["create", "-q", "-f", format]);
+            run(create.arg(path).arg("10G"));
+        })
+    }
+
+    /// Removes what is of no use a second time, whatever is kept.
+    pub(crate) fn throw_away(&self, path: &Path) {
+        let _ = fs::remove_file(path);
+    }
+
     /// 1 TiB with half a million scattered clusters.
     pub(crate) fn scattered(&self) -> PathBuf {
         let mut image = Scattered::tebibyte();

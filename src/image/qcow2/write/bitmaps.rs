@@ -20,7 +20,7 @@ const GRANULARITIES: Range<u64> = 1 << 9..(1 << 31) + 1;
 /// Default granularities: the cluster size within these bounds.
 const DEFAULT_GRANULARITIES: (u64, u64) = (4096, 65_536);
 /// Most bytes that the bits of one bitmap take.
-const MAX_BITMAP_BYTES: u64 = 0x2000_0000;
+pub(super) const MAX_BITMAP_BYTES: u64 = 0x2000_0000;
 /// Bits of a table entry that are an offset.
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 
@@ -92,7 +92,7 @@ impl State {
         self.store_bitmaps(&[], old)
     }
 
-    fn bitmap_entries(&self) -> Result<Vec<BitmapEntry>> {
+    pub(super) fn bitmap_entries(&self) -> Result<Vec<BitmapEntry>> {
         let storage = self.storage.as_ref() as &dyn Storage;
         let entries = bitmap::read(storage, &self.header.fields)?;
         if entries.iter().any(|entry| entry.has_extra_data) {
@@ -157,7 +157,7 @@ impl State {
 
     /// Writes a table to new clusters: host offset. A table of no entries (of an empty disk) takes
     /// a cluster too.
-    fn write_bitmap_table(&mut self, clusters: &[BitmapCluster]) -> Result<u64> {
+    pub(super) fn write_bitmap_table(&mut self, clusters: &[BitmapCluster]) -> Result<u64> {
         let bytes: Vec<u8> = clusters
             .iter()
             .flat_map(|cluster| cluster.encode().to_be_bytes())
@@ -190,7 +190,11 @@ impl State {
     }
 
     /// Writes a new directory, leads the header to it, and frees the old one and what `old` names.
-    fn store_bitmaps(&mut self, entries: &[BitmapEntry], mut old: Vec<Run>) -> Result<()> {
+    pub(super) fn store_bitmaps(
+        &mut self,
+        entries: &[BitmapEntry],
+        mut old: Vec<Run>,
+    ) -> Result<()> {
         let size = self.cluster_size();
         if let Some(directory) = Directory::find(&self.header.fields)? {
             old.push((directory.offset, directory.size.div_ceil(size)));

@@ -241,12 +241,14 @@ impl State {
         let is_clear = stale.iter().all(|entry| *entry == 0);
         if is_clear && tables.len() <= stale.len() && tables.iter().all(|entry| *entry == 0) {
             self.checkpoint()?;
+            self.suspend_bitmaps();
             self.header.fields.size = size;
             return self.write_header();
         }
         let tree = Tree::new(stale, -1, self.cluster_bits())?;
         let entries = [before, tables].concat();
         let host = self.write_new_l1(&entries)?;
+        self.suspend_bitmaps();
         self.switch_l1(host, entries, size)?;
         self.l2.clear();
         let outcome = self

@@ -15,7 +15,7 @@
 //! | `read` | guest data and extents as they are now |
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
-//! | `resize`, `grow`, `bitmap_tables` | another size |
+//! | `resize`, `grow`, `bitmap_sizes` | another size |
 //! | `amend` | properties of the header |
 //! | `bitmaps` | dirty bitmaps |
 //! | `flush` | the order in which all that reaches the disk |
@@ -30,7 +30,7 @@
 
 mod allocator;
 mod amend;
-mod bitmap_tables;
+mod bitmap_sizes;
 mod bitmaps;
 mod blocks;
 mod cow;

@@ -31,13 +31,17 @@ impl State {
         let old = self.header.fields.size;
         self.check_resize(old, size, shrink, preallocation)?;
         self.settle()?;
+        let bitmaps = self.bitmaps_to_resize(size)?;
         if size < old {
             self.shrink(size, control)?;
         } else if size > old {
-            self.lengthen_bitmap_tables(size)?;
             self.grow(size, preallocation, control)?;
         }
         self.fit_data_file(size, size)?;
+        if let Some(bitmaps) = bitmaps.filter(|_| size != old) {
+            let outcome = self.resume_bitmaps(bitmaps);
+            outcome.map_err(|error| self.poison(error))?;
+        }
         Ok(())
     }
 
@@ -87,6 +91,7 @@ impl State {
             self.release(*new, 1)?;
         }
         let host = prepared?;
+        self.suspend_bitmaps();
         self.switch_l1(host, kept, size)?;
         let outcome = self.drop_behind(size, cut_table, tree, control);
         outcome.map_err(|error| self.poison(error))
