@@ -31,6 +31,8 @@ mod subject;
 mod toy;
 #[path = "crash/traced.rs"]
 mod traced;
+#[path = "crash/verb_list.rs"]
+mod verb_list;
 #[path = "crash/verbs.rs"]
 mod verbs;
 
@@ -38,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use harness::{Effort, Tally};
 use libtest_mimic::{Arguments, Trial};
-use verbs::VERBS;
+use verb_list::VERBS;
 
 /// An operation whose crashes are looked at.
 type Case = fn(Effort) -> Result<Tally, String>;

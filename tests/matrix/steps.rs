@@ -18,14 +18,15 @@ impl World {
         self.verify(By::Qemu);
         for _ in 0..STEPS {
             let by = self.side();
-            match self.random.below(13) {
+            match self.random.below(14) {
                 0..4 => self.write(by),
                 4 => self.take_snapshot(by),
                 5 => self.apply_snapshot(by),
                 6 => self.delete_snapshot(by),
                 7 => self.resize(by),
-                8 => self.commit(by),
-                9 => self.rebase(by),
+                8 => self.amend(by),
+                9 => self.commit(by),
+                10 => self.rebase(by),
                 _ => self.convert(by),
             }
             self.verify(By::Us);
@@ -229,6 +230,21 @@ impl World {
         if self.verb(by, &options, &[&size_word]) {
             self.content.resize(size as usize, 0);
         }
+    }
+
+    fn amend(&mut self, by: By) {
+        if self.active().format != "qcow2" {
+            return;
+        }
+        let option = self.pick(&[
+            "lazy_refcounts=on",
+            "lazy_refcounts=off",
+            "compat=1.1",
+            "refcount_bits=8",
+            "refcount_bits=16",
+            "refcount_bits=64",
+        ]);
+        self.verb(by, &["amend", "-f", "qcow2", "-o", option], &[]);
     }
 
     /// Commits into the layer below, and goes on with that.

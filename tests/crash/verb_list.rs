@@ -1,0 +1,204 @@
+//! Which verbs, on which images.
+
+use crate::verbs::{Keeps, Verb};
+
+const ALL: &[&str] = &[
+    "cluster_size=512",
+    "cluster_size=4k",
+    "cluster_size=512,compat=0.10",
+    "cluster_size=16k,extended_l2=on",
+    "cluster_size=2k,refcount_bits=64",
+    "cluster_size=1k,lazy_refcounts=on,refcount_bits=2",
+];
+const ONE: &[&str] = &["snapshot", "-c", "one", "disk.qcow2"];
+const TWO: &[&str] = &["snapshot", "-c", "two", "disk.qcow2"];
+const WRITE: &[&str] = &["write"];
+
+/// All of them.
+pub(crate) const VERBS: &[(&str, Verb)] = &[
+    (
+        "snapshot_create",
+        Verb {
+            name: "snapshot -c",
+            images: ALL,
+            arguments: &["snapshot", "-c", "three", "disk.qcow2"],
+            before: &[ONE, WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "snapshot_apply",
+        Verb {
+            name: "snapshot -a",
+            images: ALL,
+            arguments: &["snapshot", "-a", "one", "disk.qcow2"],
+            before: &[ONE, WRITE, TWO, WRITE],
+            base: Some("base.raw"),
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "snapshot_delete",
+        Verb {
+            name: "snapshot -d",
+            images: ALL,
+            arguments: &["snapshot", "-d", "one", "disk.qcow2"],
+            before: &[ONE, WRITE, TWO, WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "resize_grow",
+        Verb {
+            name: "resize (grow)",
+            images: ALL,
+            arguments: &["resize", "-q", "disk.qcow2", "5M"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "resize_shrink",
+        Verb {
+            name: "resize --shrink",
+            images: ALL,
+            arguments: &["resize", "-q", "--shrink", "disk.qcow2", "100k"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "commit_to_raw",
+        Verb {
+            name: "commit (raw base)",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=16k,extended_l2=on",
+            ],
+            arguments: &["commit", "-q", "disk.qcow2"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "commit_to_qcow2",
+        Verb {
+            name: "commit (qcow2 base)",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["commit", "-q", "disk.qcow2"],
+            before: &[],
+            base: Some("base.qcow2"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "rebase_to_nothing",
+        Verb {
+            name: "rebase -b ''",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["rebase", "-b", "", "disk.qcow2"],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "check_leaks",
+        Verb {
+            name: "check -r leaks",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["check", "-q", "-r", "leaks", "disk.qcow2"],
+            before: &[&["damage", "1"]],
+            base: None,
+            keeps: Keeps::Mended,
+        },
+    ),
+    (
+        "check_all",
+        Verb {
+            name: "check -r all",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=512,compat=0.10",
+            ],
+            arguments: &["check", "-q", "-r", "all", "disk.qcow2"],
+            before: &[ONE, WRITE, &["damage", "-1"]],
+            base: None,
+            keeps: Keeps::Mended,
+        },
+    ),
+    (
+        "amend_version",
+        Verb {
+            name: "amend compat",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["amend", "-o", "compat=0.10", "disk.qcow2"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "amend_refcount_bits",
+        Verb {
+            name: "amend refcount_bits",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["amend", "-o", "refcount_bits=64", "disk.qcow2"],
+            before: &[ONE, WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "bitmap_add",
+        Verb {
+            name: "bitmap --add",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["bitmap", "--add", "-g", "4k", "disk.qcow2", "new"],
+            before: &[&["bitmap", "--add", "disk.qcow2", "bits"], WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "bitmap_remove",
+        Verb {
+            name: "bitmap --remove",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["bitmap", "--remove", "disk.qcow2", "bits"],
+            before: &[&["bitmap", "--add", "disk.qcow2", "bits"], WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "bitmap_clear",
+        Verb {
+            name: "bitmap --clear",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["bitmap", "--clear", "disk.qcow2", "bits"],
+            before: &[&["bitmap", "--add", "disk.qcow2", "bits"], WRITE],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+];
