@@ -76,12 +76,6 @@ impl Allocator {
             self.compressed_at = None;
         }
     }
-
-    /// Forgets its hints: after a repair, or when refcounts were set by hand.
-    pub(super) fn reset(&mut self) {
-        self.first_free = 0;
-        self.compressed_at = None;
-    }
 }
 
 impl State {
@@ -174,13 +168,6 @@ impl State {
             Some(last) if last.end == run.start => last.end = run.end,
             _ => self.allocator.pending.push(run),
         }
-    }
-
-    /// As [`Self::free`], for the host clusters that `length` bytes of compressed data are in.
-    pub(super) fn free_bytes(&mut self, host: u64, length: u64) {
-        let bits = self.cluster_bits();
-        let (first, last) = (host >> bits, (host + length - 1) >> bits);
-        self.free(first << bits, last - first + 1);
     }
 
     /// Takes back an allocation that nothing refers to yet, not even in memory: free at once.

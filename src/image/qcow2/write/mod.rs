@@ -23,11 +23,6 @@
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
 //! that costs nothing here, as only what was flushed must be counted.
 
-#![allow(
-    dead_code,
-    reason = "bitmaps and repairs that build on this follow one by one"
-)]
-
 mod allocator;
 mod amend;
 mod bitmap_sizes;

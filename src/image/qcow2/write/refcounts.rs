@@ -203,22 +203,6 @@ impl Refcounts {
         Ok(())
     }
 
-    /// Sets a refcount, whatever it was.
-    ///
-    /// # Errors
-    /// As [`Self::adjust_many`].
-    pub(super) fn set(&mut self, cluster: u64, value: u64) -> Result<()> {
-        if value > self.max() {
-            return Err(self.overflow(cluster));
-        }
-        let block = self.block_for_change(cluster)?;
-        let (order, index) = (self.order, self.index_in_block(cluster));
-        let part = part_of(order, index..index + 1);
-        self.write_when_full()?;
-        put(self.blocks.get_mut(block, part)?, order, index, value);
-        Ok(())
-    }
-
     /// The first run of clusters with refcount 0 at or behind `from` that is at least `min` long,
     /// cut to `max`. Always finds one: behind the last block everything is free.
     ///
@@ -560,6 +544,17 @@ mod tests {
     use super::*;
     use crate::image::qcow2::write::tests::empty_image;
     use crate::storage::MemoryStorage;
+
+    impl Refcounts {
+        /// Sets a refcount, whatever it was.
+        fn set(&mut self, cluster: u64, value: u64) -> Result<()> {
+            let block = self.block_for_change(cluster)?;
+            let (order, index) = (self.order, self.index_in_block(cluster));
+            let part = part_of(order, index..index + 1);
+            put(self.blocks.get_mut(block, part)?, order, index, value);
+            Ok(())
+        }
+    }
 
     fn open(order: u32) -> (Arc<MemoryStorage>, Refcounts) {
         let memory = Arc::new(MemoryStorage::new(empty_image(9, order, 1 << 20)));
