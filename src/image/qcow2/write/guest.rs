@@ -50,18 +50,14 @@ impl Qcow2Writer {
         Ok(())
     }
 
-    /// Begins a change of the guest bytes `range`: early barriers are done if memory asks for
-    /// them.
-    pub(super) fn begin(
-        &self,
-        range: &Range<u64>,
-    ) -> Result<(RwLockReadGuard<'_, ()>, MutexGuard<'_, State>)> {
+    /// Begins a change of guest data: early barriers are done if memory asks for them.
+    pub(super) fn begin(&self) -> Result<(RwLockReadGuard<'_, ()>, MutexGuard<'_, State>)> {
         loop {
             let inflight = self.enter();
             let mut state = self.lock();
             state.check_usable()?;
             if !state.is_over_limit() {
-                state.before_guest_write(range)?;
+                state.before_guest_write()?;
                 return Ok((inflight, state));
             }
             drop(state);
@@ -71,7 +67,7 @@ impl Qcow2Writer {
     }
 
     fn write_piece(&self, buf: &[u8], range: Range<u64>) -> Result<()> {
-        let (_inflight, mut state) = self.begin(&range)?;
+        let (_inflight, mut state) = self.begin()?;
         let mut steps = Vec::new();
         let planned = state.plan(buf, range.clone(), &mut steps);
         if let Err(error) = planned {
@@ -103,8 +99,7 @@ impl State {
     ///
     /// # Errors
     /// As [`Self::write_header`].
-    pub(super) fn before_guest_write(&mut self, range: &Range<u64>) -> Result<()> {
-        let _ = range;
+    pub(super) fn before_guest_write(&mut self) -> Result<()> {
         if !self.has_enabled_bitmaps {
             return Ok(());
         }
