@@ -154,7 +154,7 @@ fn names_are_changed_without_a_look_at_data() {
 /// stays what it was, and is the same with both programs.
 #[test]
 fn random_rebases_leave_the_disk_as_it_was() {
-    let mut random = Random(0x4eba_5e);
+    let mut random = Random(0x004e_ba5e);
     for round in 0..12 {
         let raw_base = random.below(2) == 0;
         let length = 2 + usize::try_from(random.below(3)).unwrap();
