@@ -322,6 +322,24 @@ fn a_target_that_is_there_is_written_over() {
 }
 
 #[test]
+fn sound_copies_pass_their_verification() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    make_sources(folder);
+    for source in ["disk.raw", "top.qcow2", "zstd.qcow2"] {
+        for target in TARGETS {
+            let line = format!("convert --verify {target} {source} new.img");
+            run(ours().args(words(&line)).current_dir(folder));
+        }
+    }
+    let overlay = "convert --verify -O qcow2 -B middle.qcow2 -F qcow2 top.qcow2 new.qcow2";
+    run(ours().args(words(overlay)).current_dir(folder));
+    let data_file = "convert --verify -O qcow2 -o data_file=new.data top.qcow2 new.qcow2";
+    run(ours().args(words(data_file)).current_dir(folder));
+    assert_is_copy(folder, "new.qcow2", "top.qcow2", data_file);
+}
+
+#[test]
 fn a_snapshot_is_a_source() {
     let folder = common::scratch();
     let folder = folder.path();

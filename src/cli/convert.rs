@@ -56,6 +56,7 @@ impl Request {
             compress: self.compress,
             rate: self.rate,
             salvage: self.salvage,
+            verify: self.verify,
             durable: self.is_durable(),
             notice: &notice,
         };
@@ -312,7 +313,7 @@ impl Request {
                 "error while writing at byte {offset}: {}",
                 words(&error)
             )),
-            Step::Finish => Failure::new(error.to_string()),
+            Step::Finish | Step::Verify => Failure::new(error.to_string()),
         }
     }
 }

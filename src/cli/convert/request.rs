@@ -38,6 +38,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt::letter("no-create", 'n'),
     Opt::letter("progress", 'p'),
     // Ours.
+    Opt::flag("verify", None),
     Opt::flag("allow-outside", None),
 ];
 
@@ -66,6 +67,7 @@ pub(super) struct Request {
     pub(super) bitmaps: bool,
     pub(super) skip_broken_bitmaps: bool,
     pub(super) salvage: bool,
+    pub(super) verify: bool,
     pub(super) quiet: bool,
     pub(super) progress: bool,
     pub(super) sparse: usize,
@@ -95,6 +97,7 @@ impl Default for Request {
             bitmaps: false,
             skip_broken_bitmaps: false,
             salvage: false,
+            verify: false,
             quiet: false,
             progress: false,
             sparse: 4096,
@@ -179,6 +182,7 @@ impl Request {
             "target-is-zero" => self.target_is_zero = true,
             "bitmaps" => self.bitmaps = true,
             "salvage" => self.salvage = true,
+            "verify" => self.verify = true,
             "skip-broken-bitmaps" => self.skip_broken_bitmaps = true,
             "force-share" => self.open.force_share = true,
             "rate" => self.rate = rate(&value)?,
@@ -241,6 +245,10 @@ impl Request {
             (
                 self.target_is_zero && !self.no_create,
                 "--target-is-zero requires use of -n flag",
+            ),
+            (
+                self.verify && self.no_create,
+                "--verify is for new targets, not for -n",
             ),
         ];
         match wrong.iter().find(|(is_wrong, _)| *is_wrong) {

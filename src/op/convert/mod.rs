@@ -10,6 +10,7 @@ mod qcow2;
 mod raw;
 mod reader;
 mod source;
+mod verify;
 mod workers;
 mod zeroes;
 
@@ -51,6 +52,9 @@ pub struct ConvertOptions<'a> {
     pub rate: Option<NonZeroU64>,
     /// What cannot be read becomes zeroes and is told to `notice`, instead of ending the work.
     pub salvage: bool,
+    /// A new image is read again and compared with what was read of the source, before it gets its
+    /// name.
+    pub verify: bool,
     /// A new file is durable before it gets its name, also where it takes the place of none.
     pub durable: bool,
     /// Hears what happens on the way, from any thread.
@@ -65,6 +69,7 @@ impl Default for ConvertOptions<'_> {
             compress: false,
             rate: None,
             salvage: false,
+            verify: false,
             durable: true,
             notice: &|_| {},
         }
@@ -79,6 +84,7 @@ impl fmt::Debug for ConvertOptions<'_> {
             .field("compress", &self.compress)
             .field("rate", &self.rate)
             .field("salvage", &self.salvage)
+            .field("verify", &self.verify)
             .field("durable", &self.durable)
             .finish_non_exhaustive()
     }
@@ -138,6 +144,8 @@ pub enum Step {
     Write(u64),
     /// Writing the target's tables and making it durable.
     Finish,
+    /// Reading the target again.
+    Verify,
 }
 
 impl ConvertStop {
@@ -218,14 +226,7 @@ fn write_new(
         NewImage::Raw { preallocation, .. } => {
             let storage = file.storage();
             let before = file.before();
-            raw::write(
-                &source,
-                storage.as_ref(),
-                before,
-                *preallocation,
-                options,
-                control,
-            )?;
+            raw::write(&source, &storage, before, *preallocation, options, control)?;
         }
         NewImage::Qcow2(image) => {
             let mut image = image.clone();

@@ -11,11 +11,13 @@ use crate::control::Control;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::image::{
-    ClusterCompressor, Compression, ImageDriver, Preallocation, Qcow2Builder, Qcow2Options,
+    self, ClusterCompressor, Compression, Format, ImageDriver, Preallocation, Qcow2Builder,
+    Qcow2Options,
 };
 use crate::op::convert::batch::{Batch, Cut, Piece};
 use crate::op::convert::reader::{Reader, data_pieces};
 use crate::op::convert::source::{RunState, Source};
+use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, InTurn, Sink};
 use crate::op::convert::zeroes::{self, is_zero};
 use crate::op::convert::{BATCH, ConvertOptions, ConvertStop, Step};
@@ -33,6 +35,21 @@ pub(super) struct Files {
     pub(super) data_file: Option<Arc<dyn WritableStorage>>,
     /// They hold something else yet: what is not written does not read as zeroes.
     pub(super) are_old: bool,
+}
+
+impl Files {
+    /// The disk that was written, on its backing file.
+    fn open(&self, base: Option<&Disk>) -> Result<Disk, Error> {
+        let mut image = image::open(Arc::clone(&self.image) as _, Format::Qcow2)?;
+        if let Some(data_file) = &self.data_file {
+            image.attach_data_file(Arc::clone(data_file) as _)?;
+        }
+        let mut layers = vec![image.into()];
+        if let Some(base) = base {
+            layers.extend_from_slice(base.layers());
+        }
+        Disk::new(layers)
+    }
 }
 
 /// Fills a new image with the source. `base` is the disk that its backing file is.
@@ -76,8 +93,9 @@ pub(super) fn write(
     if let Some(data_file) = &files.data_file {
         data_file.set_len(size).map_err(prepare)?;
     }
+    let sums = options.verify.then(|| Sums::new(size, cluster));
     let sink = ImageSink {
-        reader: Reader::new(source, options),
+        reader: Reader::new(source, options).with_sums(sums.as_ref()),
         data: files.data_file.as_ref().unwrap_or(&files.image).as_ref(),
         layers: source.layers(),
         builder: InTurn::new(builder),
@@ -101,7 +119,14 @@ pub(super) fn write(
     let builder = sink.builder.into_inner();
     builder
         .finish(control)
-        .map_err(|stop| ConvertStop::new(Step::Finish, stop))
+        .map_err(|stop| ConvertStop::new(Step::Finish, stop))?;
+    let Some(sums) = &sums else {
+        return Ok(());
+    };
+    let target = files
+        .open(base)
+        .map_err(|error| ConvertStop::new(Step::Verify, error))?;
+    verify(source, cut, sums, &target, threads, control)
 }
 
 /// What becomes of clusters that are zero.

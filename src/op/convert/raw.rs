@@ -1,10 +1,14 @@
 //! A raw file as the target: every byte has its place, so the threads need not wait for each other.
 
+use std::sync::Arc;
+
 use crate::control::Control;
-use crate::image::{Before, Preallocation, create_raw};
+use crate::disk::Disk;
+use crate::image::{self, Before, Format, Preallocation, create_raw};
 use crate::op::convert::batch::{Batch, Cut};
 use crate::op::convert::reader::{Reader, data_pieces};
 use crate::op::convert::source::{RunState, Source};
+use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, Sink};
 use crate::op::convert::{BATCH, ConvertOptions, ConvertStop, Step, zeroes};
 use crate::storage::WritableStorage;
@@ -15,7 +19,7 @@ const UNIT: u64 = 4096;
 /// Makes `storage` a raw image of the source.
 pub(super) fn write(
     source: &Source<'_>,
-    storage: &dyn WritableStorage,
+    storage: &Arc<dyn WritableStorage>,
     before: Before,
     preallocation: Preallocation,
     options: &ConvertOptions<'_>,
@@ -27,14 +31,15 @@ pub(super) fn write(
         Preallocation::Full => Preallocation::Off,
         other => other,
     };
-    create_raw(storage, before, size, reserved, control).map_err(|stop| ConvertStop {
+    create_raw(storage.as_ref(), before, size, reserved, control).map_err(|stop| ConvertStop {
         step: Step::Prepare,
         stop,
     })?;
     control.enter("converting", size);
+    let sums = options.verify.then(|| Sums::new(size, UNIT));
     let sink = RawSink {
-        reader: Reader::new(source, options),
-        storage,
+        reader: Reader::new(source, options).with_sums(sums.as_ref()),
+        storage: storage.as_ref(),
         sparse: options.sparse,
         zeroes: match (before, options.sparse) {
             _ if preallocation == Preallocation::Full => Zeroes::Write,
@@ -50,7 +55,18 @@ pub(super) fn write(
         stored_unit: 0,
         has_base: false,
     };
-    workers::run(source, cut, &sink, options.copy_threads(), control)
+    let threads = options.copy_threads();
+    workers::run(source, cut, &sink, threads, control)?;
+    let Some(sums) = &sums else {
+        return Ok(());
+    };
+    let open = || {
+        Disk::new(vec![
+            image::open(Arc::clone(storage) as _, Format::Raw)?.into(),
+        ])
+    };
+    let target = open().map_err(|error| ConvertStop::new(Step::Verify, error))?;
+    verify(source, cut, sums, &target, threads, control)
 }
 
 struct RawSink<'a> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::op::convert::batch::{Batch, Piece};
 use crate::op::convert::source::{RunState, Source};
+use crate::op::convert::verify::Sums;
 use crate::op::convert::{ConvertOptions, ConvertStop, Notice, Step};
 
 /// What is tried again on its own when reading fails.
@@ -18,6 +19,7 @@ pub(super) struct Reader<'a> {
     options: &'a ConvertOptions<'a>,
     started: Instant,
     read: AtomicU64,
+    sums: Option<&'a Sums>,
 }
 
 impl<'a> Reader<'a> {
@@ -27,7 +29,13 @@ impl<'a> Reader<'a> {
             options,
             started: Instant::now(),
             read: AtomicU64::new(0),
+            sums: None,
         }
+    }
+
+    /// Sums up what is read, to be compared with what was written.
+    pub(super) fn with_sums(self, sums: Option<&'a Sums>) -> Self {
+        Self { sums, ..self }
     }
 
     /// Reads the data of the batch into `buf`, which is made as long as that.
@@ -43,7 +51,11 @@ impl<'a> Reader<'a> {
         }
         let buf = &mut buf[..length];
         for (piece, range) in data_pieces(batch) {
-            self.read_piece(&mut buf[range], piece.range.start)?;
+            let buf = &mut buf[range];
+            self.read_piece(buf, piece.range.start)?;
+            if let Some(sums) = self.sums {
+                sums.add(buf, piece.range.start);
+            }
         }
         self.pace(length as u64);
         Ok(buf)
