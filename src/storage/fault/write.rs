@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::storage::fault::Fault;
 use crate::storage::{Run, Storage, WritableStorage};
 
+/// A disk takes these many bytes whole or not at all.
+const SECTOR: u64 = 512;
+
 /// Which calls are counted, and can fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Calls {
@@ -30,7 +33,7 @@ pub enum Failure {
     Io,
     /// `ENOSPC`, nothing done.
     NoSpace,
-    /// `ENOSPC` after the first half of the bytes.
+    /// `ENOSPC` after the first half of the bytes, in whole sectors of 512.
     Short,
 }
 
@@ -120,7 +123,8 @@ impl WriteFaultStorage {
         }
         let length = range.end.saturating_sub(range.start);
         if self.failure == Failure::Short {
-            work(range.start..range.start + length / 2)?;
+            let end = (range.start + length / 2) / SECTOR * SECTOR;
+            work(range.start..end.max(range.start))?;
         }
         let what = format!("cannot {what}: {length} bytes");
         Err(self.error(what).with_offset(range.start))
@@ -229,15 +233,16 @@ mod tests {
     #[test]
     fn a_short_write_leaves_its_first_half() {
         let storage = faulty(Calls::Writes, Fault::From(0), Failure::Short);
-        let error = storage.write_at(&[1; 4], 2).unwrap_err();
+        let error = storage.write_at(&[1; 1200], 2).unwrap_err();
         assert!(is_disk_full(&error));
         assert_eq!(
             error.to_string(),
-            "disk.raw: cannot write: 4 bytes (at offset 0x2)"
+            "disk.raw: cannot write: 1200 bytes (at offset 0x2)"
         );
-        let mut bytes = [9; 8];
+        assert_eq!(storage.size().unwrap(), 512);
+        let mut bytes = [9; 4];
         storage.read_at(&mut bytes, 0).unwrap();
-        assert_eq!(bytes, [0, 0, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(bytes, [0, 0, 1, 1]);
         assert!(storage.write_zeroes(0..8).is_err());
         assert_eq!(storage.failed(), 2);
     }
