@@ -26,6 +26,8 @@ mod inputs;
 mod measure;
 #[path = "peer/overlays.rs"]
 mod overlays;
+#[path = "peer/repair.rs"]
+mod repair;
 #[path = "peer/rows.rs"]
 mod rows;
 #[path = "peer/verbs.rs"]
@@ -59,5 +61,6 @@ fn main() {
     create::all(&mut bench, &workshop);
     overlays::all(&mut bench, &workshop);
     verbs::all(&mut bench, &workshop);
+    repair::all(&mut bench, &workshop);
     bench.finish();
 }

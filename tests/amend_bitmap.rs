@@ -14,8 +14,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use common::{run_tool, scratch, tool};
-use platter::image::{self, Format};
+use platter::chain::{Chain, ChainOptions};
+use platter::image::{self, Format, FormatDetails};
 use platter::storage::{FileStorage, LockMode};
+use platter::units::GuestOffset;
 
 const IMAGES: [&str; 6] = ["a", "dirty", "old", "overlay", "outside", "zstd"];
 
@@ -335,6 +337,56 @@ fn bitmaps_are_changed_in_the_same_way() {
         .arg("ours");
     common::run(&mut merge);
     assert_eq!(dirty(&to, "ours"), [0..131_072, 5 << 20..6 << 20]);
+}
+
+/// What is written through us is recorded as QEMU records it; until it is flushed, nobody believes
+/// the bitmap.
+#[test]
+fn enabled_bitmaps_record_writes() {
+    let folder = scratch();
+    make(folder.path());
+    let path = folder.path().join("dirty.qcow2");
+    let options = ChainOptions {
+        writable: vec![0],
+        ..ChainOptions::default()
+    };
+    let state = |path: &Path| {
+        let file = Arc::new(FileStorage::open(path, LockMode::Peek).unwrap());
+        let driver = image::open(file, Format::Qcow2).unwrap();
+        let FormatDetails::Qcow2(details) = &driver.info().details else {
+            panic!("no details");
+        };
+        details.bitmaps[0].in_use
+    };
+    {
+        let chain = Chain::open(&path, &options).unwrap();
+        let writer = chain.writer(0).unwrap();
+        writer.write_at(&[7; 1000], GuestOffset(3 << 20)).unwrap();
+        writer.write_at(&[7], GuestOffset(8 << 20)).unwrap();
+        assert!(state(&path));
+        writer.flush().unwrap();
+        assert!(!state(&path));
+    }
+    let expected = [
+        0..131_072,
+        3 << 20..(3 << 20) + 65_536,
+        5 << 20..6 << 20,
+        8 << 20..(8 << 20) + 65_536,
+    ];
+    assert_eq!(dirty(&path, "d"), expected);
+    common::run(tool("qemu-img").arg("check").arg(&path));
+    {
+        let chain = Chain::open(&path, &options).unwrap();
+        let writer = chain.writer(0).unwrap();
+        writer.write_at(&[7; 1000], GuestOffset(0)).unwrap();
+    }
+    assert!(state(&path));
+    let said = run(
+        tool("qemu-img"),
+        folder.path(),
+        "bitmap --disable dirty.qcow2 d",
+    );
+    assert!(said.contains("inconsistent"), "{said}");
 }
 
 fn dirty(path: &Path, name: &str) -> Vec<Range<u64>> {

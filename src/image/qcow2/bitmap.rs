@@ -42,6 +42,8 @@ pub(super) struct BitmapEntry {
     pub(super) table_size: u32,
     /// It has data of its own that nobody here understands.
     pub(super) has_extra_data: bool,
+    /// Where its flags are in the file.
+    pub(super) flags_offset: u64,
 }
 
 /// Where the directory is.
@@ -367,6 +369,7 @@ fn read_entry(stream: &mut Stream<'_>, cluster_size: u64) -> Result<BitmapEntry>
         table_offset,
         table_size,
         has_extra_data: extra_length > 0,
+        flags_offset: start + 12,
     })
 }
 

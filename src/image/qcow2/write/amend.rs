@@ -29,6 +29,7 @@ impl State {
         let version = amendment.version.unwrap_or(self.header.fields.version);
         check_wishes(amendment, version)?;
         self.checkpoint()?;
+        self.store_recorded()?;
         if version > self.header.fields.version {
             self.change_header(|state| state.header.fields.version = version)?;
         }

@@ -25,7 +25,7 @@ pub(super) const MAX_BITMAP_BYTES: u64 = 0x2000_0000;
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 
 /// Clusters in a row: host offset and number.
-type Run = (u64, u64);
+pub(super) type Run = (u64, u64);
 
 impl State {
     /// Makes one change of the bitmap `name`, durable on return.
@@ -35,6 +35,8 @@ impl State {
     /// granularity; [`ErrorKind::Unsupported`] for what cannot be stored and for a bitmap that was
     /// not saved properly.
     pub(super) fn edit_bitmap(&mut self, name: &str, edit: &BitmapEdit) -> Result<()> {
+        self.checkpoint()?;
+        self.store_recorded()?;
         let mut entries = self.bitmap_entries()?;
         let place = entries.iter().position(|entry| entry.facts.name == name);
         let mut old = Vec::new();
@@ -70,6 +72,8 @@ impl State {
     /// # Errors
     /// As [`Self::edit_bitmap`].
     pub(super) fn merge_into_bitmap(&mut self, name: &str, dirty: &[Range<u64>]) -> Result<()> {
+        self.checkpoint()?;
+        self.store_recorded()?;
         let mut entries = self.bitmap_entries()?;
         let Some(entry) = entries.iter_mut().find(|entry| entry.facts.name == name) else {
             return Err(bitmap::not_found(name));
@@ -152,6 +156,7 @@ impl State {
             table_offset: self.write_bitmap_table(&clusters)?,
             table_size,
             has_extra_data: false,
+            flags_offset: 0,
         })
     }
 
@@ -255,7 +260,11 @@ impl State {
 
     /// Sets bits of `entry` in copies of its clusters and gives it a new table; what it does not
     /// need any more.
-    fn set_bits(&mut self, entry: &mut BitmapEntry, dirty: &[Range<u64>]) -> Result<Vec<Run>> {
+    pub(super) fn set_bits(
+        &mut self,
+        entry: &mut BitmapEntry,
+        dirty: &[Range<u64>],
+    ) -> Result<Vec<Run>> {
         let (size, cluster_size) = (self.header.fields.size, self.cluster_size());
         let storage = self.storage.as_ref() as &dyn Storage;
         let mut clusters = bitmap::read_table(storage, &self.header.fields, entry)?;

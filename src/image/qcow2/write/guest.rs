@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::{MutexGuard, RwLockReadGuard};
 
 use crate::error::Result;
-use crate::image::qcow2::feature;
 use crate::image::qcow2::write::mapping::{Mapping, Place};
 use crate::image::qcow2::write::{Qcow2Writer, State};
 use crate::units::MIB;
@@ -50,14 +49,17 @@ impl Qcow2Writer {
         Ok(())
     }
 
-    /// Begins a change of guest data: early barriers are done if memory asks for them.
-    pub(super) fn begin(&self) -> Result<(RwLockReadGuard<'_, ()>, MutexGuard<'_, State>)> {
+    /// Begins a change of the guest bytes `range`: early barriers are done if memory asks for them.
+    pub(super) fn begin(
+        &self,
+        range: &Range<u64>,
+    ) -> Result<(RwLockReadGuard<'_, ()>, MutexGuard<'_, State>)> {
         loop {
             let inflight = self.enter();
             let mut state = self.lock();
             state.check_usable()?;
             if !state.is_over_limit() {
-                state.before_guest_write()?;
+                state.before_guest_write(range)?;
                 return Ok((inflight, state));
             }
             drop(state);
@@ -67,7 +69,7 @@ impl Qcow2Writer {
     }
 
     fn write_piece(&self, buf: &[u8], range: Range<u64>) -> Result<()> {
-        let (_inflight, mut state) = self.begin()?;
+        let (_inflight, mut state) = self.begin(&range)?;
         let mut steps = Vec::new();
         let planned = state.plan(buf, range.clone(), &mut steps);
         if let Err(error) = planned {
@@ -94,20 +96,6 @@ impl Qcow2Writer {
 }
 
 impl State {
-    /// Called before each change of guest data. Enabled dirty bitmaps that do not record it must
-    /// not be believed any more: that is on disk before the change is.
-    ///
-    /// # Errors
-    /// As [`Self::write_header`].
-    pub(super) fn before_guest_write(&mut self) -> Result<()> {
-        if !self.has_enabled_bitmaps {
-            return Ok(());
-        }
-        self.has_enabled_bitmaps = false;
-        self.header.fields.autoclear_features &= !feature::BITMAPS;
-        self.write_header()
-    }
-
     /// Decides where each part of a write goes. Parts that need the old content are written right
     /// here.
     fn plan(&mut self, buf: &[u8], range: Range<u64>, steps: &mut Vec<Step>) -> Result<()> {

@@ -17,7 +17,7 @@
 //! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `resize`, `grow`, `bitmap_sizes` | another size |
 //! | `amend` | properties of the header |
-//! | `bitmaps` | dirty bitmaps |
+//! | `bitmaps`, `tracking` | dirty bitmaps |
 //! | `flush` | the order in which all that reaches the disk |
 //!
 //! Refcounts are kept exact, also where the image allows them to lag behind (`lazy_refcounts`):
@@ -46,6 +46,7 @@ mod structures;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod tree;
 mod zero;
 
@@ -73,6 +74,7 @@ use header::HeaderCluster;
 use refcounts::Refcounts;
 use structures::{Structure, Structures};
 use tables::L1;
+use tracking::Tracking;
 
 /// L2 tables that are kept, in bytes.
 const L2_CACHE_BYTES: usize = 32 << 20;
@@ -109,6 +111,10 @@ struct State {
     exclusive_l2: Option<u64>,
     /// Bitmaps that would have to record guest writes.
     has_enabled_bitmaps: bool,
+    /// What they have to record.
+    tracking: Tracking,
+    /// The names of those that are marked as being in use, by us.
+    tracked: Vec<String>,
     /// Why nothing works any more.
     poisoned: Option<(ErrorKind, String)>,
 }
@@ -270,7 +276,10 @@ impl ImageWriter for Qcow2Writer {
 
     fn flush(&self) -> Result<()> {
         self.exclusive()
-            .and_then(|mut state| state.checkpoint())
+            .and_then(|mut state| {
+                state.checkpoint()?;
+                state.store_recorded()
+            })
             .map_err(|error| self.name(error))
     }
 
@@ -303,6 +312,7 @@ impl ImageWriter for Qcow2Writer {
     fn repair(&self, repair: Repair, control: &Control) -> Result<RepairReport, Stop> {
         self.run(|state| {
             state.clear_dirty()?;
+            state.store_recorded()?;
             let header = Header::read(state.storage.as_ref())?;
             let report = check::repair(&header, state.storage.as_ref(), repair, control)?;
             state.reopen()?;
@@ -355,6 +365,8 @@ impl State {
             structures: Structures::default(),
             exclusive_l2: None,
             has_enabled_bitmaps: has_enabled_bitmaps(reader, fields),
+            tracking: Tracking::default(),
+            tracked: Vec::new(),
             poisoned: None,
             data_file: files.data_file,
             backing: files.backing,

@@ -48,7 +48,7 @@ impl Qcow2Writer {
 
     /// Stores the compressed form of the cluster at `guest`.
     fn store_packed(&self, packed: &[u8], guest: Range<u64>) -> Result<()> {
-        let (_inflight, mut state) = self.begin()?;
+        let (_inflight, mut state) = self.begin(&guest)?;
         state.table_for_change(guest.start)?;
         let length = packed.len() as u64;
         let host = state.allocate_bytes(length)?;
@@ -74,7 +74,7 @@ impl Qcow2Writer {
             self.give_up(all, true)?;
             return Ok(self.exclusive()?.checkpoint()?);
         }
-        state.before_guest_write()?;
+        state.before_guest_write(&all)?;
         let old = state.l1.entries().to_vec();
         let zeroes = vec![0; old.len()];
         let host = state.write_new_l1(&zeroes)?;

@@ -109,7 +109,7 @@ impl Qcow2Writer {
             return self.write_real_zeroes(range.start..range.end.min(size));
         }
         self.for_each_piece(range, PIECE, &mut |piece| {
-            let (_inflight, mut state) = self.begin()?;
+            let (_inflight, mut state) = self.begin(&piece)?;
             state.erase_piece(piece, erase)
         })
     }
