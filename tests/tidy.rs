@@ -47,7 +47,7 @@ const SHARED_BY_DRIVERS: [&str; 14] = [
     "volume",
 ];
 
-const PANES: [&str; 4] = ["overview", "partitions", "map", "chain_pane"];
+const PANES: [&str; 5] = ["overview", "partitions", "map", "chain_pane", "snapshots"];
 
 const TOOLKIT: [&str; 9] = [
     "gtk",

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use relm4::gtk::glib;
 
@@ -76,6 +77,15 @@ pub(crate) fn percent(part: u64, total: u64) -> String {
     };
     // Translators: a percentage, with the space that your language puts there.
     fill(&gettext("{n} %"), &[("n", &text)])
+}
+
+/// A moment since 1970-01-01 UTC, in the user's time zone and order.
+pub(crate) fn date(since_epoch: Duration) -> String {
+    i64::try_from(since_epoch.as_secs())
+        .ok()
+        .and_then(|seconds| glib::DateTime::from_unix_local(seconds).ok())
+        .and_then(|date| date.format("%x %H:%M").ok())
+        .map_or_else(|| gettext("unknown date"), Into::into)
 }
 
 /// The file's name, as text.

@@ -91,7 +91,6 @@ pub(crate) enum Ask {
     /// To fill in a form.
     Form(FormBuilder),
     /// To confirm.
-    #[allow(dead_code, reason = "asked for by the next operations")]
     Sheet(Draft),
     /// Nothing: it is small and can be taken back.
     Nothing(Draft),

@@ -21,6 +21,7 @@ pub(super) fn install(
         window.add_action(&action);
         application.set_accels_for_action(&format!("win.{name}"), keys);
     };
+    add("new-image", &["<Ctrl>n"], || AppInput::NewImageRequested);
     add("open", &["<Ctrl>o"], || AppInput::OpenRequested);
     add("reload", &["F5", "<Ctrl>r"], || AppInput::ReloadRequested);
     add("close-image", &["<Ctrl>w"], || AppInput::CloseSelected);
@@ -36,6 +37,7 @@ pub(super) fn install(
     add(VIEWS[1], &["<Ctrl>2"], || AppInput::ViewRequested(VIEWS[1]));
     add(VIEWS[2], &["<Ctrl>3"], || AppInput::ViewRequested(VIEWS[2]));
     add(VIEWS[3], &["<Ctrl>4"], || AppInput::ViewRequested(VIEWS[3]));
+    add(VIEWS[4], &["<Ctrl>5"], || AppInput::ViewRequested(VIEWS[4]));
 
     for (operation, name) in ImageOperation::ALL {
         let input = sender.input_sender().clone();
@@ -65,6 +67,7 @@ pub(super) fn primary_menu() -> gio::Menu {
     menu.append_section(
         None,
         &section(&[
+            (gettext("_New Image…"), "win.new-image"),
             (gettext("_Open…"), "win.open"),
             (gettext("_Reload"), "win.reload"),
             (gettext("_Close Image"), "win.close-image"),

@@ -45,6 +45,8 @@ pub(crate) enum AppInput {
     Pane(PaneOutput),
     /// Put on the clipboard.
     Copy(String),
+    /// Make a new image.
+    NewImageRequested,
     /// Do this.
     Operate(Request),
     /// Do this to the selected image.

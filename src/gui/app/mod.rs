@@ -68,7 +68,7 @@ impl Component for App {
             #[name = "flap"]
             #[wrap(Some)]
             set_content = &adw::Flap {
-                set_fold_threshold_policy: adw::FoldThresholdPolicy::Natural,
+                set_fold_threshold_policy: adw::FoldThresholdPolicy::Minimum,
                 set_transition_type: adw::FlapTransitionType::Over,
 
                 #[wrap(Some)]
@@ -205,6 +205,7 @@ impl Component for App {
             AppInput::AboutRequested => dialogs::present_about(root),
             AppInput::Pane(output) => self.serve_pane(output, widgets, root, &sender),
             AppInput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
+            AppInput::NewImageRequested => self.make_image(root, &sender),
             AppInput::Operate(request) => self.operate(request, root, &sender),
             AppInput::OperateOnSelected(operation) => {
                 self.operate_on_selected(operation, root, &sender);

@@ -1,6 +1,6 @@
 //! From the wish for an operation to its end: dialogs, the jobs, and what they change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use platter::job::JobId;
@@ -14,6 +14,7 @@ use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
 use crate::describe;
 use crate::i18n::gettext;
 use crate::jobs::{JobsInput, JobsOutput};
+use crate::new_image;
 use crate::operation::{Ask, Draft, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
@@ -23,16 +24,22 @@ use crate::session::Document;
 /// What can be done to an image as a whole: the entries of its menu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ImageOperation {
+    /// Make an image that stands on it.
+    Overlay,
     /// Give the disk another size.
     Resize,
 }
 
 impl ImageOperation {
     /// All, with the names of their actions.
-    pub(super) const ALL: [(Self, &str); 1] = [(Self::Resize, "resize-disk")];
+    pub(super) const ALL: [(Self, &str); 2] = [
+        (Self::Overlay, "new-overlay"),
+        (Self::Resize, "resize-disk"),
+    ];
 
     fn request(self, document: &Rc<Document>) -> Option<Request> {
         match self {
+            Self::Overlay => new_image::overlay_request(document),
             Self::Resize => resize::request(document),
         }
     }
@@ -41,7 +48,12 @@ impl ImageOperation {
 /// The menu of the selected image.
 pub(super) fn image_menu() -> gio::Menu {
     let menu = gio::Menu::new();
-    menu.append(Some(&gettext("_Resize Disk…")), Some("win.resize-disk"));
+    for (label, action) in [
+        (gettext("_Resize Disk…"), "win.resize-disk"),
+        (gettext("New _Overlay…"), "win.new-overlay"),
+    ] {
+        menu.append(Some(&label), Some(action));
+    }
     menu
 }
 
@@ -68,6 +80,23 @@ impl Operations {
 }
 
 impl App {
+    /// Where the selected image is, or where documents are.
+    pub(super) fn make_image(
+        &mut self,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        let selected = self.session.selected();
+        let beside = selected.and_then(|document| document.path.parent());
+        let documents = glib::user_special_dir(glib::UserDirectory::Documents);
+        let folder = beside
+            .map(Path::to_path_buf)
+            .or(documents)
+            .filter(|folder| folder.is_dir())
+            .unwrap_or_else(glib::home_dir);
+        self.operate(new_image::request(&folder), root, sender);
+    }
+
     pub(super) fn operate_on_selected(
         &mut self,
         operation: ImageOperation,

@@ -14,9 +14,10 @@ use crate::map::MapPane;
 use crate::overview::Overview;
 use crate::pane::{PaneInit, PaneInput};
 use crate::partitions::{Partitions, PartitionsInput};
+use crate::snapshots::Snapshots;
 
 /// The names of the views in the stack, in their order: also that of Ctrl+1, Ctrl+2…
-pub(super) const VIEWS: [&str; 4] = ["overview", "partitions", "map", "chain"];
+pub(super) const VIEWS: [&str; 5] = ["overview", "partitions", "map", "chain", "snapshots"];
 
 /// All panes.
 pub(super) struct Panes {
@@ -26,6 +27,7 @@ pub(super) struct Panes {
     partitions: Controller<Partitions>,
     map: Controller<MapPane>,
     chain: Controller<ChainPane>,
+    snapshots: Controller<Snapshots>,
 }
 
 #[allow(
@@ -50,12 +52,22 @@ impl Panes {
             .launch(init())
             .forward(input, AppInput::Pane);
 
+        let snapshots = Snapshots::builder()
+            .launch(init())
+            .forward(input, AppInput::Pane);
+
         let stack = adw::ViewStack::builder()
             .vexpand(true)
             .hhomogeneous(false)
             .vhomogeneous(false)
             .build();
-        let [overview_name, partitions_name, map_name, chain_name] = VIEWS;
+        let [
+            overview_name,
+            partitions_name,
+            map_name,
+            chain_name,
+            snapshots_name,
+        ] = VIEWS;
         stack
             .add_titled(overview.widget(), Some(overview_name), &gettext("Overview"))
             .set_icon_name(Some("platter-overview-symbolic"));
@@ -72,6 +84,13 @@ impl Panes {
         stack
             .add_titled(chain.widget(), Some(chain_name), &gettext("Chain"))
             .set_icon_name(Some("platter-chain-symbolic"));
+        stack
+            .add_titled(
+                snapshots.widget(),
+                Some(snapshots_name),
+                &gettext("Snapshots"),
+            )
+            .set_icon_name(Some("platter-snapshots-symbolic"));
         let changed = input.clone();
         stack.connect_visible_child_name_notify(move |_| changed.emit(AppInput::ViewChanged));
         let panes = Self {
@@ -80,6 +99,7 @@ impl Panes {
             partitions,
             map,
             chain,
+            snapshots,
         };
         panes.tell_visibility();
         panes
@@ -91,6 +111,7 @@ impl Panes {
         self.partitions.emit(input.clone().into());
         self.map.emit(input.clone().into());
         self.chain.emit(input.clone().into());
+        self.snapshots.emit(input.clone().into());
     }
 
     /// Makes a view visible.
@@ -106,6 +127,7 @@ impl Panes {
         self.partitions.emit(visible(VIEWS[1]).into());
         self.map.emit(visible(VIEWS[2]).into());
         self.chain.emit(visible(VIEWS[3]).into());
+        self.snapshots.emit(visible(VIEWS[4]).into());
     }
 
     /// Shows a segment of the strip in the Partitions pane.

@@ -202,7 +202,10 @@ impl Jobs {
         };
         let output = sender.output_sender();
         if let Some(words) = helpers::ended(&status) {
-            self.notify(id, &words);
+            // What was short has been seen.
+            if status.elapsed >= PATIENCE {
+                self.notify(id, &words);
+            }
             let undo = match status.state {
                 State::Done(_) => tracked.after.undo,
                 _ => None,
@@ -233,7 +236,8 @@ impl Jobs {
 
     /// For who looks elsewhere.
     fn notify(&self, id: JobId, words: &str) {
-        if self.window.is_active() {
+        let active = self.application.active_window();
+        if active.is_some_and(|window| window.is_active()) {
             return;
         }
         let notification = gio::Notification::new(words);

@@ -23,6 +23,8 @@ pub(crate) enum OperationInput {
     Confirmed,
     /// The user does not.
     Dismissed,
+    /// The window has waited long enough for what it is to show.
+    Due,
     /// Put on the clipboard.
     Copy(String),
     /// The job that it became is over.

@@ -1,5 +1,7 @@
 //! Looking at a draft, asking, and what happens to the window meanwhile.
 
+use std::time::Duration;
+
 use platter::job::State;
 use platter::{Control, Error, Stop};
 use relm4::adw::prelude::*;
@@ -15,6 +17,12 @@ use crate::describe;
 use crate::i18n::gettext;
 use crate::operation::{Draft, FormOutput};
 use crate::widgets::error_box::ErrorBox;
+
+/// How long a window waits for its first plan.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long a window takes to get another size.
+const SETTLING: Duration = Duration::from_millis(150);
 
 impl OperationWindow {
     pub(super) fn new(background: Background, sender: &ComponentSender<Self>) -> Self {
@@ -45,6 +53,16 @@ impl OperationWindow {
         }
     }
 
+    /// A window that changes its size while it comes up may keep the wrong one, so it waits for
+    /// its first plan; but not for long.
+    pub(super) fn appear_soon(&self, sender: &ComponentSender<Self>) {
+        let input = sender.input_sender().clone();
+        glib::timeout_add_local_once(PATIENCE, move || {
+            // The window may be gone by now.
+            let _ = input.send(OperationInput::Due);
+        });
+    }
+
     /// Draws up `draft` off the main thread.
     pub(super) fn look_at(
         &mut self,
@@ -58,6 +76,15 @@ impl OperationWindow {
         self.draft = Some(draft);
         self.draw_up(sender, move |result| {
             OperationCommand::DrawnUp(generation, result)
+        });
+    }
+
+    /// Of two wishes for a size on the way, the window manager may grant the first one last.
+    fn fit_again(&self, sender: &ComponentSender<Self>) {
+        let input = sender.input_sender().clone();
+        glib::timeout_add_local_once(SETTLING, move || {
+            // The window may be gone by now.
+            let _ = input.send(OperationInput::Due);
         });
     }
 
@@ -82,6 +109,7 @@ impl OperationWindow {
                     widgets.say(Some(&describe::operation_error(&error)));
                 } else {
                     self.show_error(&error);
+                    widgets.appear();
                 }
             }
         }
@@ -191,6 +219,7 @@ impl OperationWindow {
             widgets.place.set_child(Some(&view));
         }
         widgets.say(None);
+        self.fit_again(sender);
         widgets.ask(plan, self.form.is_some());
         widgets
             .confirm
@@ -255,7 +284,23 @@ impl OperationWindowWidgets {
     fn say(&self, reason: Option<&str>) {
         self.reason.set_label(reason.unwrap_or_default());
         self.reason.set_visible(reason.is_some());
-        // A window that is shown grows with its content only when it is asked to.
-        self.window.set_default_size(WIDTH, -1);
+        self.appear();
+    }
+
+    /// Shows the window if it has not been shown yet.
+    pub(super) fn appear(&self) {
+        self.fit();
+        // Hidden again, it waits for its job.
+        if !self.window.is_realized() {
+            self.window.present();
+        }
+    }
+
+    /// A window that is shown does not grow with its content by itself.
+    fn fit(&self) {
+        let (_, height, _, _) = self.frame.measure(gtk::Orientation::Vertical, WIDTH);
+        if self.window.default_height() != height {
+            self.window.set_default_size(WIDTH, height);
+        }
     }
 }

@@ -53,6 +53,7 @@ impl Component for OperationWindow {
             set_transient_for: Some(&init.parent),
             set_title: Some(&init.request.heading),
 
+            #[name = "frame"]
             #[wrap(Some)]
             set_content = &gtk::Box {
                 set_orientation: gtk::Orientation::Vertical,
@@ -137,7 +138,7 @@ impl Component for OperationWindow {
         if let Some(draft) = draft {
             model.look_at(draft, &widgets, &sender);
         }
-        root.present();
+        model.appear_soon(&sender);
         ComponentParts { model, widgets }
     }
 
@@ -151,6 +152,7 @@ impl Component for OperationWindow {
         match message {
             OperationInput::Form(output) => self.take_form(output, widgets, &sender),
             OperationInput::Confirmed => self.look_again(widgets, &sender),
+            OperationInput::Due => widgets.appear(),
             OperationInput::Dismissed => self.close(widgets, &sender),
             OperationInput::Copy(text) => sender.output_sender().emit(OperationOutput::Copy(text)),
             OperationInput::Ended(state) => self.take_end(state, widgets, &sender),

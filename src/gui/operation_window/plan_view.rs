@@ -91,8 +91,13 @@ fn assurances(plan: &Plan, space: Option<HostSpace>) -> Vec<String> {
     if let (Some(needed), Some(space)) = (&plan.space, space)
         && needed.shortage(space).is_none()
     {
+        let template = if needed.bytes > 0 {
+            gettext("Needs up to {needed}, {free} are free")
+        } else {
+            gettext("{free} are free there")
+        };
         said.push(fill(
-            &gettext("Needs up to {needed}, {free} are free"),
+            &template,
             &[
                 ("needed", &format::size(needed.bytes)),
                 ("free", &format::size(space.free)),
@@ -166,10 +171,12 @@ fn by_hand(commands: &str, copy: impl Fn(String) + 'static) -> gtk::Expander {
         .build();
     content.append(&label);
     content.append(&button);
-    gtk::Expander::builder()
+    let expander = gtk::Expander::builder()
         .label(gettext("The Same by Hand"))
         .child(&content)
-        .build()
+        .build();
+    a11y::name(&expander, &gettext("The Same by Hand"));
+    expander
 }
 
 #[cfg(test)]

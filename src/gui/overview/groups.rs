@@ -1,12 +1,10 @@
 //! The boxed lists of the overview.
 
 use std::path::Path;
-use std::time::Duration;
 
 use platter::chain::{Chain, FolderIndex, Link, LinkProblem};
 use platter::image::{Bitmap, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 use platter::inspect::Contents;
-use relm4::gtk::glib;
 
 use crate::describe;
 use crate::facts::{Fact, FactGroup, Tone};
@@ -258,7 +256,7 @@ fn snapshot_fact(snapshot: &Snapshot) -> Fact {
     notes.push(fill(&gettext("{size} disk"), &[("size", &disk)]));
     notes.extend(snapshot.damage.clone());
     let copied = title.clone();
-    Fact::new(title, date(snapshot.date))
+    Fact::new(title, format::date(snapshot.date))
         .subtitle(notes.join(" · "))
         .copying(copied)
         .tone(
@@ -267,15 +265,6 @@ fn snapshot_fact(snapshot: &Snapshot) -> Fact {
                 .as_ref()
                 .map_or(Tone::Neutral, |_| Tone::Bad),
         )
-}
-
-/// In the user's time zone and order.
-fn date(since_epoch: Duration) -> String {
-    i64::try_from(since_epoch.as_secs())
-        .ok()
-        .and_then(|seconds| glib::DateTime::from_unix_local(seconds).ok())
-        .and_then(|date| date.format("%x %H:%M").ok())
-        .map_or_else(|| gettext("unknown date"), Into::into)
 }
 
 fn bitmaps_group(info: &ImageInfo) -> FactGroup {

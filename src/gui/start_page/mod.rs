@@ -46,6 +46,14 @@ impl SimpleComponent for StartPage {
                         add_css_class: "suggested-action",
                     },
 
+                    gtk::Button {
+                        set_label: &gettext("_New Image…"),
+                        set_use_underline: true,
+                        set_action_name: Some("win.new-image"),
+                        set_halign: gtk::Align::Center,
+                        add_css_class: "pill",
+                    },
+
                     #[name = "group"]
                     adw::PreferencesGroup {
                         set_title: &gettext("Recent Images"),

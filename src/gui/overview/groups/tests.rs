@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use platter::image::{FileReference, Format};
 use platter::units::HostOffset;
 
