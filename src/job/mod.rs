@@ -1,6 +1,6 @@
 //! Operations in the background: each runs on a blocking thread of a tokio runtime that the
 //! application owns, one writer a file, watched and stopped through a
-//! [`Control`](crate::Control).
+//! [`crate::Control`].
 //!
 //! A [`Job`] names the files it uses ([`Claim`]) before it starts. The [`Manager`] lets jobs run
 //! side by side as long as their claims go together; the others wait in the order they came, or are

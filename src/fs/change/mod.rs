@@ -2,7 +2,7 @@
 //!
 //! The trusted tools do the work where there are any; they never see the disk. They get a sparse
 //! scratch file with a copy of what one partition holds, and what they change in it comes back
-//! ([`scratch`]). So a tool that fails, or does what it should not, has changed nothing.
+//! (`scratch`). So a tool that fails, or does what it should not, has changed nothing.
 //! `resize2fs` with an offset, for one, cuts the disk behind its partition off.
 //!
 //! | file | is |
