@@ -521,3 +521,111 @@ fn complaints_are_the_same() {
     ];
     stand.assert_same(&one_by_one);
 }
+
+/// The lines of `qemu-img info` about bitmaps, without what follows from the file.
+fn bitmaps_of(folder: &Path, image: &str) -> serde_json::Value {
+    let json = run(tool("qemu-img")
+        .current_dir(folder)
+        .args(["info", "--output=json", image]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    json["format-specific"]["data"]["bitmaps"].clone()
+}
+
+#[test]
+fn bitmaps_are_copied_with_their_bits() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    make_disk(&folder.join("a.raw"), 77);
+    let qemu = |arguments: &str| {
+        run(tool("qemu-img")
+            .current_dir(folder)
+            .args(arguments.split(' ')));
+    };
+    qemu("convert -O qcow2 a.raw a.qcow2");
+    for bitmap in ["--add a.qcow2 on", "--add --disable -g 8k a.qcow2 off"] {
+        qemu(&format!("bitmap {bitmap}"));
+    }
+    let write = [
+        "-c",
+        "write -P 9 1M 100k",
+        "-c",
+        "write -P 9 5M 64k",
+        "a.qcow2",
+    ];
+    run(tool("qemu-io").current_dir(folder).args(write));
+    for (program, out) in [(ours(), "ours.qcow2"), (tool("qemu-img"), "theirs.qcow2")] {
+        let mut program = program;
+        program.current_dir(folder);
+        run(program.args(["convert", "-O", "qcow2", "--bitmaps", "a.qcow2", out]));
+    }
+    assert_eq!(
+        bitmaps_of(folder, "ours.qcow2"),
+        bitmaps_of(folder, "theirs.qcow2")
+    );
+    qemu("check -q ours.qcow2");
+    // The same bits: merged into an empty one of the other, nothing is left to tell them apart.
+    let dirty = |image: &str| {
+        let file = platter::storage::FileStorage::open(
+            &folder.join(image),
+            platter::storage::LockMode::Peek,
+        );
+        let driver = platter::image::open(
+            std::sync::Arc::new(file.unwrap()),
+            platter::image::Format::Qcow2,
+        );
+        let mut ranges = Vec::new();
+        let visited = driver.unwrap().for_each_dirty("on", &mut |range| {
+            ranges.push(range);
+            std::ops::ControlFlow::Continue(())
+        });
+        visited.unwrap();
+        ranges
+    };
+    assert_eq!(dirty("ours.qcow2"), dirty("a.qcow2"));
+    assert!(!dirty("a.qcow2").is_empty());
+}
+
+#[test]
+fn internal_snapshots_are_kept_on_request() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    make_disk(&folder.join("a.raw"), 78);
+    let qemu = |arguments: &str| {
+        run(tool("qemu-img")
+            .current_dir(folder)
+            .args(arguments.split(' ')));
+    };
+    let io = |command: &str| {
+        run(tool("qemu-io")
+            .current_dir(folder)
+            .args(["-c", command, "a.qcow2"]));
+    };
+    qemu("create -q -f qcow2 -F raw -b a.raw a.qcow2");
+    io("write -P 1 2M 3M");
+    qemu("snapshot -c first a.qcow2");
+    io("write -P 2 1M 2M");
+    io("write -z 4M 1M");
+    qemu("snapshot -c second a.qcow2");
+    io("discard 6M 1M");
+    io("write -P 3 0 64k");
+    let mut convert = ours();
+    convert.current_dir(folder);
+    run(convert.args([
+        "convert",
+        "-O",
+        "qcow2",
+        "--snapshots",
+        "a.qcow2",
+        "b.qcow2",
+    ]));
+    qemu("check -q b.qcow2");
+    qemu("compare -q a.qcow2 b.qcow2");
+    for snapshot in ["first", "second"] {
+        for image in ["a", "b"] {
+            qemu(&format!(
+                "convert -l {snapshot} -O raw {image}.qcow2 {image}-{snapshot}.raw"
+            ));
+        }
+        qemu(&format!("compare -q a-{snapshot}.raw b-{snapshot}.raw"));
+    }
+}

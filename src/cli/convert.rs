@@ -9,10 +9,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use platter::chain::Chain;
-use platter::image::{Format, FormatDetails};
+use platter::chain::{Chain, ChainOptions};
+use platter::image::{Format, ImageWriter};
 use platter::op::convert::{
-    ConvertOptions, ConvertStop, Notice, Step, convert_into, convert_to_new,
+    ConvertOptions, ConvertStop, Notice, Step, convert_into, convert_to_new, copy_bitmaps,
+    copy_snapshots,
 };
 use platter::op::warning::{Warning, of_copy, of_target};
 use platter::{Control, Error, ErrorKind, Stop};
@@ -69,11 +70,66 @@ impl Request {
         let target = New::prepare(self, program, &chains, &create)?;
         self.check_target_cache()?;
         warning::warn(program, || self.warnings(&chains, &target));
-        let target = target.as_target();
         self.watch(&control, || {
-            convert_to_new(&chains, &target, &options, &control)
+            convert_to_new(&chains, &target.as_target(), &options, &control)
         })?
-        .map_err(|stop| self.failure(program, stop))
+        .map_err(|stop| self.failure(program, stop))?;
+        self.keep(program, &chains, &target.path, &control)
+    }
+
+    /// Bitmaps and snapshots, where they are wanted. A new image that lacks them is none.
+    fn keep(
+        &self,
+        program: &Program,
+        chains: &[Chain],
+        path: &Path,
+        control: &Control,
+    ) -> Result<(), Failure> {
+        let (true, Some(source)) = (self.bitmaps || self.snapshots, chains.first()) else {
+            return Ok(());
+        };
+        let open = ChainOptions {
+            format: Some(Format::Qcow2),
+            writable: vec![0],
+            ..ChainOptions::default()
+        };
+        let kept = Chain::open(path, &open)
+            .map_err(Stop::from)
+            .and_then(|chain| self.keep_in(source, chain.writer(0)?.as_ref(), control));
+        kept.map_err(|stop| {
+            let _ = std::fs::remove_file(path);
+            match stop {
+                Stop::Failed(error) => Failure::new(match program.is_drop_in() {
+                    true => error.message().to_owned(),
+                    false => error.to_string(),
+                }),
+                Stop::Cancelled => Failure::new("cancelled"),
+            }
+        })
+    }
+
+    fn keep_in(
+        &self,
+        source: &Chain,
+        target: &dyn ImageWriter,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        if self.snapshots {
+            copy_snapshots(source, target, control)?;
+        }
+        if !self.bitmaps {
+            return Ok(());
+        }
+        let mut skipped = |name: &str| {
+            eprint_line(format_args!(
+                "warning: Skipping inconsistent bitmap '{name}'"
+            ));
+        };
+        let skip: Option<&mut dyn FnMut(&str)> = match self.skip_broken_bitmaps {
+            true => Some(&mut skipped),
+            false => None,
+        };
+        Ok(copy_bitmaps(source, target, skip)?)
     }
 
     fn list_options(&self) -> Outcome {
@@ -213,10 +269,6 @@ impl Request {
             .is_some_and(|how| how != "off");
         let source = chains.first().and_then(|chain| chain.active().info());
         let has_bitmaps = source.is_some_and(|info| info.format == Format::Qcow2);
-        let bitmaps = match source.map(|info| &info.details) {
-            Some(FormatDetails::Qcow2(details)) => details.bitmaps.len(),
-            _ => 0,
-        };
         let wrong = [
             (
                 chains.len() > 1 && has_backing,
@@ -246,8 +298,12 @@ impl Request {
                 "Format driver 'raw' does not support bitmaps",
             ),
             (
-                self.bitmaps && bitmaps > 0,
-                "Copying bitmaps is not supported yet",
+                self.snapshots && (chains.len() > 1 || self.open.snapshot.is_some()),
+                "Snapshots can only be kept of a single source as it is now",
+            ),
+            (
+                self.snapshots && !(is_qcow2 && has_bitmaps),
+                "Only qcow2 images have internal snapshots, as source and as target",
             ),
         ];
         match wrong.iter().find(|(is_wrong, _)| *is_wrong) {
@@ -266,7 +322,7 @@ impl Request {
         for chain in chains {
             let active = chain.active();
             if let (Some(path), Some(info)) = (&active.path, active.info()) {
-                warnings.extend(of_copy(path, info, false, self.bitmaps));
+                warnings.extend(of_copy(path, info, self.snapshots, self.bitmaps));
             }
         }
         warnings

@@ -6,6 +6,7 @@
 
 mod batch;
 mod existing;
+mod keep;
 mod qcow2;
 mod raw;
 mod reader;
@@ -27,6 +28,8 @@ use crate::error::Error;
 use crate::image::{Before, ImageWriter};
 use crate::op::create::{NewImage, Target};
 use crate::units::MIB;
+
+pub use keep::{copy_bitmaps, copy_snapshots};
 
 use source::Source;
 
