@@ -6,19 +6,22 @@ use relm4::prelude::*;
 
 use crate::operation::{Draft, FormOutput};
 
+/// What is done with a name; why not, where it cannot be.
+pub(crate) type DraftOfName = Box<dyn Fn(&str) -> Result<Draft, Option<String>>>;
+
 /// What the form is started with.
 pub(crate) struct NameInit {
     /// What the name is of.
     pub(crate) title: String,
     /// The name to begin with; it is selected.
     pub(crate) name: String,
-    /// What is done with a name; why not, where it cannot be.
-    pub(crate) draft: Box<dyn Fn(&str) -> Result<Draft, Option<String>>>,
+    /// What is done with the name.
+    pub(crate) draft: DraftOfName,
 }
 
 /// The form's model.
 pub(crate) struct NameForm {
-    draft: Box<dyn Fn(&str) -> Result<Draft, Option<String>>>,
+    draft: DraftOfName,
 }
 
 /// To the form.

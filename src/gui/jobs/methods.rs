@@ -234,15 +234,17 @@ impl Jobs {
         }
     }
 
-    /// For who looks elsewhere.
+    /// For who looks elsewhere. The dialog of the job has just closed: where the focus goes is seen
+    /// a moment later.
     fn notify(&self, id: JobId, words: &str) {
-        let active = self.application.active_window();
-        if active.is_some_and(|window| window.is_active()) {
-            return;
-        }
-        let notification = gio::Notification::new(words);
-        self.application
-            .send_notification(Some(&format!("job-{id:?}")), &notification);
+        let (application, words) = (self.application.clone(), words.to_owned());
+        glib::timeout_add_local_once(PATIENCE, move || {
+            if application.windows().iter().any(GtkWindowExt::is_active) {
+                return;
+            }
+            let notification = gio::Notification::new(&words);
+            application.send_notification(Some(&format!("job-{id:?}")), &notification);
+        });
     }
 
     /// A computer that goes to sleep, or is logged out of, in the middle of a write helps nobody.

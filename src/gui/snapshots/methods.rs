@@ -27,7 +27,7 @@ impl Snapshots {
         sender: &ComponentSender<Self>,
     ) {
         match input {
-            PaneInput::Show(document) => self.show(document, widgets, root, sender),
+            PaneInput::Show(document) => self.show(&document, widgets, root, sender),
             PaneInput::Clear => self.document = None,
             PaneInput::Visible(_) | PaneInput::Reveal(_) => {}
         }
@@ -109,12 +109,12 @@ impl Snapshots {
 
     fn show(
         &mut self,
-        document: Rc<Document>,
+        document: &Rc<Document>,
         widgets: &SnapshotsWidgets,
         root: &gtk::Stack,
         sender: &ComponentSender<Self>,
     ) {
-        self.document = Some(Rc::clone(&document));
+        self.document = Some(Rc::clone(document));
         let Some(info) = document.active().and_then(|link| link.info()) else {
             // What was shown before stays until the header has been read.
             return;
