@@ -6,6 +6,7 @@ mod application;
 mod background;
 mod banner;
 mod chain_pane;
+mod convert;
 mod describe;
 mod disk_layout;
 mod facts;

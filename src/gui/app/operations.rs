@@ -11,6 +11,7 @@ use relm4::gtk::{gio, glib};
 use relm4::prelude::*;
 
 use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
+use crate::convert;
 use crate::describe;
 use crate::i18n::gettext;
 use crate::jobs::{JobsInput, JobsOutput};
@@ -24,6 +25,8 @@ use crate::session::Document;
 /// What can be done to an image as a whole: the entries of its menu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ImageOperation {
+    /// Copy the disk into another format.
+    Convert,
     /// Make an image that stands on it.
     Overlay,
     /// Give the disk another size.
@@ -32,13 +35,15 @@ pub(crate) enum ImageOperation {
 
 impl ImageOperation {
     /// All, with the names of their actions.
-    pub(super) const ALL: [(Self, &str); 2] = [
+    pub(super) const ALL: [(Self, &str); 3] = [
+        (Self::Convert, "convert-image"),
         (Self::Overlay, "new-overlay"),
         (Self::Resize, "resize-disk"),
     ];
 
     fn request(self, document: &Rc<Document>) -> Option<Request> {
         match self {
+            Self::Convert => convert::request(document),
             Self::Overlay => new_image::overlay_request(document),
             Self::Resize => resize::request(document),
         }
@@ -50,6 +55,7 @@ pub(super) fn image_menu() -> gio::Menu {
     let menu = gio::Menu::new();
     for (label, action) in [
         (gettext("_Resize Disk…"), "win.resize-disk"),
+        (gettext("_Convert…"), "win.convert-image"),
         (gettext("New _Overlay…"), "win.new-overlay"),
     ] {
         menu.append(Some(&label), Some(action));

@@ -1,0 +1,164 @@
+//! What a copy of a disk in another format is to be, and making it.
+
+use std::path::PathBuf;
+
+use platter::Control;
+use platter::chain::Chain;
+use platter::image::{Format, Preallocation, Qcow2Options};
+use platter::job::Outcome;
+use platter::op::convert::{ConvertOptions, NewTarget, convert_to_new};
+use platter::op::create::NewImage;
+use platter::op::measure::{MeasureTarget, Qcow2Layout, measure_chain};
+use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::warning;
+use platter::phrase::{Phrase, gettext_noop};
+use platter::{Error, ErrorKind, Stop};
+
+use crate::operation::{After, Draft, Operation};
+use crate::subject::Subject;
+
+/// What the form asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) target: PathBuf,
+    /// Raw or QCOW2.
+    pub(super) format: Format,
+    pub(super) compress: bool,
+}
+
+pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
+    Draft::new(move |control| {
+        if wish.target.symlink_metadata().is_ok() {
+            let taken = "there is a file of this name already";
+            return Err(Error::new(ErrorKind::InvalidInput, taken)
+                .with_path(&wish.target)
+                .into());
+        }
+        let chain = subject.look()?;
+        // Says which file is missing, if one is.
+        chain.disk()?;
+        let plan = plan(&subject, &wish, &chain, control)?;
+        let (subject, wish) = (subject.clone(), wish.clone());
+        Ok(Operation {
+            plan: Box::new(plan),
+            work: Box::new(move |control| run(&subject, &wish, control)),
+            after: After {
+                opens: true,
+                ..After::default()
+            },
+        })
+    })
+}
+
+fn run(subject: &Subject, wish: &Wish, control: &Control) -> Result<Outcome, Stop> {
+    let source = Chain::open(&subject.path, &subject.options())?;
+    let target = NewTarget {
+        path: &wish.target,
+        replace: false,
+        nocow: false,
+        image: match wish.format {
+            Format::Raw => NewImage::Raw {
+                size: source
+                    .disk()
+                    .and_then(|disk| platter::storage::Storage::size(&disk))?,
+                preallocation: Preallocation::Off,
+            },
+            _ => NewImage::Qcow2(Qcow2Options::default()),
+        },
+        data_file: None,
+        base: None,
+    };
+    let options = ConvertOptions {
+        compress: wish.compress,
+        ..ConvertOptions::default()
+    };
+    convert_to_new(&[source], &target, &options, control)?;
+    let made = name_of(&wish.target);
+    Ok(Outcome {
+        message: Some(Phrase::new(gettext_noop("Made {name}")).text("name", made)),
+        made: Some(wish.target.clone()),
+        ..Outcome::default()
+    })
+}
+
+fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Result<Plan, Stop> {
+    let title = Phrase::new(gettext_noop("Convert {name} to {target}"))
+        .text("name", subject.name())
+        .text("target", name_of(&wish.target));
+    let mut plan = Plan::new(title, Phrase::new(gettext_noop("Convert")));
+    let files = chain.links().iter().filter_map(|link| link.path.clone());
+    plan.reads = files.collect();
+    plan.writes = vec![wish.target.clone()];
+    if let Some(info) = chain.active().info() {
+        plan.warnings = warning::of_copy(&subject.path, info, false, false);
+        let layout = MeasureTarget::Qcow2(Qcow2Layout::default());
+        plan.space = Some(SpaceNeeded {
+            at: wish.target.clone(),
+            bytes: measure_chain(chain, &layout, control)?.required,
+            longest_file: match wish.format {
+                Format::Raw => info.virtual_size,
+                _ => 0,
+            },
+        });
+    }
+    plan.by_hand = vec![by_hand(subject, wish)];
+    Ok(plan)
+}
+
+fn by_hand(subject: &Subject, wish: &Wish) -> String {
+    let mut words = vec!["qemu-img", "convert", "-f", subject.format.name()];
+    words.extend(["-O", wish.format.name()]);
+    if wish.compress {
+        words.push("-c");
+    }
+    let (path, target) = (
+        subject.path.to_string_lossy(),
+        wish.target.to_string_lossy(),
+    );
+    words.extend([path.as_ref(), target.as_ref()]);
+    command_line(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use platter::chain::OpenPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_the_same_in_another_format_and_no_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        let mut bytes = vec![7; 300_032];
+        bytes[4096..70_000].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let subject = |path: PathBuf, format| Subject {
+            path,
+            format,
+            policy: OpenPolicy::default(),
+        };
+        let control = Control::new();
+        let go = |from: Subject, wish: &Wish| {
+            let operation = draft(from, wish.clone()).draw_up(&control).unwrap();
+            (operation.work)(&control).unwrap();
+            operation.plan
+        };
+        let there = Wish {
+            target: folder.path().join("b.qcow2"),
+            format: Format::Qcow2,
+            compress: true,
+        };
+        let plan = go(subject(path.clone(), Format::Raw), &there);
+        assert!(plan.by_hand[0].starts_with("qemu-img convert -f raw -O qcow2 -c /"));
+        assert_eq!(plan.reads, [path.clone()]);
+        let back = Wish {
+            target: folder.path().join("c.raw"),
+            format: Format::Raw,
+            compress: false,
+        };
+        go(subject(there.target.clone(), Format::Qcow2), &back);
+        assert_eq!(std::fs::read(&back.target).unwrap(), bytes);
+        let again = draft(subject(path, Format::Raw), back).draw_up(&control);
+        assert!(again.is_err());
+    }
+}
