@@ -150,7 +150,7 @@ mod tests {
         };
         let plan = go(subject(path.clone(), Format::Raw), &there);
         assert!(plan.by_hand[0].starts_with("qemu-img convert -f raw -O qcow2 -c /"));
-        assert_eq!(plan.reads, [path.clone()]);
+        assert_eq!(plan.reads, std::slice::from_ref(&path));
         let back = Wish {
             target: folder.path().join("c.raw"),
             format: Format::Raw,
