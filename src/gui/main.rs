@@ -13,6 +13,7 @@ mod facts;
 mod failure_page;
 mod format;
 mod i18n;
+mod image_sheets;
 mod jobs;
 mod map;
 mod metrics;

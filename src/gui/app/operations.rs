@@ -14,6 +14,7 @@ use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
 use crate::convert;
 use crate::describe;
 use crate::i18n::gettext;
+use crate::image_sheets;
 use crate::jobs::{JobsInput, JobsOutput};
 use crate::new_image;
 use crate::operation::{Ask, Draft, Operation, Request};
@@ -25,6 +26,10 @@ use crate::session::Document;
 /// What can be done to an image as a whole: the entries of its menu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ImageOperation {
+    /// Write what it holds into its backing file.
+    Commit,
+    /// Move it to the trash.
+    Delete,
     /// Copy the disk into another format.
     Convert,
     /// Make an image that stands on it.
@@ -35,7 +40,9 @@ pub(crate) enum ImageOperation {
 
 impl ImageOperation {
     /// All, with the names of their actions.
-    pub(super) const ALL: [(Self, &str); 3] = [
+    pub(super) const ALL: [(Self, &str); 5] = [
+        (Self::Commit, "commit-image"),
+        (Self::Delete, "delete-image"),
         (Self::Convert, "convert-image"),
         (Self::Overlay, "new-overlay"),
         (Self::Resize, "resize-disk"),
@@ -43,6 +50,8 @@ impl ImageOperation {
 
     fn request(self, document: &Rc<Document>) -> Option<Request> {
         match self {
+            Self::Commit => image_sheets::commit_request(document),
+            Self::Delete => image_sheets::delete_request(document),
             Self::Convert => convert::request(document),
             Self::Overlay => new_image::overlay_request(document),
             Self::Resize => resize::request(document),
@@ -57,6 +66,8 @@ pub(super) fn image_menu() -> gio::Menu {
         (gettext("_Resize Disk…"), "win.resize-disk"),
         (gettext("_Convert…"), "win.convert-image"),
         (gettext("New _Overlay…"), "win.new-overlay"),
+        (gettext("Co_mmit…"), "win.commit-image"),
+        (gettext("Move to _Trash…"), "win.delete-image"),
     ] {
         menu.append(Some(&label), Some(action));
     }
