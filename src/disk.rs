@@ -18,7 +18,7 @@ pub use writable::WritableDisk;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ExtentState, ImageDriver};
-use crate::storage::{Run, Storage, check_bounds};
+use crate::storage::{Joiner, Run, Storage, check_bounds};
 use crate::units::GuestOffset;
 
 /// The guest disk: reads fall through the layers, the active one first. Bytes that a shorter
@@ -86,32 +86,15 @@ impl Storage for Disk {
         range: Range<u64>,
         visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut current: Option<Run> = None;
-        let mut stopped = false;
+        let mut joiner = Joiner::new(visit);
         for_each_layer_extent(&self.layers, range, &mut |extent| {
             let hole = match extent.state {
                 ExtentState::Data { .. } | ExtentState::Compressed => false,
                 ExtentState::Zero { .. } | ExtentState::Unallocated { .. } => true,
             };
-            if let Some(run) = &mut current
-                && run.hole == hole
-            {
-                run.range.end = extent.guest.end;
-                return ControlFlow::Continue(());
-            }
-            let next = Run {
-                range: extent.guest,
-                hole,
-            };
-            let flow = current
-                .replace(next)
-                .map_or(ControlFlow::Continue(()), &mut *visit);
-            stopped = flow.is_break();
-            flow
+            joiner.push(extent.guest, hole)
         })?;
-        if let (Some(run), false) = (current, stopped) {
-            let _ = visit(run);
-        }
+        joiner.finish();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::part;
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ExtentState, ImageWriter, Preallocation};
-use crate::storage::{Run, Storage, WritableStorage, check_bounds};
+use crate::storage::{Joiner, Run, Storage, WritableStorage, check_bounds};
 use crate::units::GuestOffset;
 
 /// What the guest would see and write. Its length is the virtual size.
@@ -58,33 +58,16 @@ impl Storage for WritableDisk {
         range: Range<u64>,
         visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut current: Option<Run> = None;
-        let mut stopped = false;
+        let mut joiner = Joiner::new(visit);
         self.image.for_each_extent(range, &mut |extent| {
             let hole = match extent.state {
                 ExtentState::Data { .. } | ExtentState::Compressed => false,
                 ExtentState::Zero { .. } => true,
                 ExtentState::Unallocated { .. } => self.backing.is_none(),
             };
-            if let Some(run) = &mut current
-                && run.hole == hole
-            {
-                run.range.end = extent.guest.end;
-                return ControlFlow::Continue(());
-            }
-            let next = Run {
-                range: extent.guest,
-                hole,
-            };
-            let flow = current
-                .replace(next)
-                .map_or(ControlFlow::Continue(()), &mut *visit);
-            stopped = flow.is_break();
-            flow
+            joiner.push(extent.guest, hole)
         })?;
-        if let (Some(run), false) = (current, stopped) {
-            let _ = visit(run);
-        }
+        joiner.finish();
         Ok(())
     }
 }

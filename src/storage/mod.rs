@@ -29,6 +29,8 @@ pub use memory::MemoryStorage;
 pub use new_file::NewFile;
 pub use window::{WindowStorage, WritableWindow};
 
+pub(crate) use runs::Joiner;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// A stretch of a storage that is one thing throughout.

@@ -28,11 +28,7 @@ pub(super) fn for_each_run(
     range: Range<u64>,
     visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    let mut joiner = Joiner {
-        pending: None,
-        visit,
-        stopped: false,
-    };
+    let mut joiner = Joiner::new(visit);
     find_runs(file, range, FEW, &mut joiner)?;
     joiner.finish();
     Ok(())
@@ -66,8 +62,8 @@ fn seek_runs(
             break;
         }
         let data = next_data(file, position, range.end)?.unwrap_or(range.end..range.end);
-        joiner.push(position..data.start, true);
-        joiner.push(data.clone(), false);
+        joiner.take(position..data.start, true);
+        joiner.take(data.clone(), false);
         position = data.end;
     }
     Ok(position)
@@ -167,9 +163,9 @@ fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::R
             let start = extent.logical.clamp(position, range.end);
             let end = extent.logical.saturating_add(extent.length);
             let end = end.clamp(start, range.end);
-            joiner.push(position..start, true);
+            joiner.take(position..start, true);
             if is_plain(extent.flags) {
-                joiner.push(start..end, false);
+                joiner.take(start..end, false);
             } else {
                 seek_runs(file, start..end, usize::MAX, joiner)?;
             }
@@ -179,7 +175,7 @@ fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::R
             }
         }
         if is_last_batch {
-            joiner.push(position..range.end, true);
+            joiner.take(position..range.end, true);
             position = range.end;
         } else if position == before {
             break;
@@ -189,14 +185,33 @@ fn extent_runs(file: &File, range: Range<u64>, joiner: &mut Joiner<'_>) -> io::R
 }
 
 /// Joins neighbours of one kind on their way to the visitor.
-struct Joiner<'a> {
+pub(crate) struct Joiner<'a> {
     pending: Option<Run>,
     visit: &'a mut dyn FnMut(Run) -> ControlFlow<()>,
     stopped: bool,
 }
 
-impl Joiner<'_> {
-    fn push(&mut self, range: Range<u64>, hole: bool) {
+impl<'a> Joiner<'a> {
+    /// Nothing has been pushed yet.
+    pub(crate) fn new(visit: &'a mut dyn FnMut(Run) -> ControlFlow<()>) -> Self {
+        Self {
+            pending: None,
+            visit,
+            stopped: false,
+        }
+    }
+
+    /// Takes the next run. Breaks when the visitor does not want any more.
+    pub(crate) fn push(&mut self, range: Range<u64>, hole: bool) -> ControlFlow<()> {
+        self.take(range, hole);
+        if self.stopped {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn take(&mut self, range: Range<u64>, hole: bool) {
         if range.is_empty() || self.stopped {
             return;
         }
@@ -210,7 +225,8 @@ impl Joiner<'_> {
         }
     }
 
-    fn finish(self) {
+    /// Hands over the last run.
+    pub(crate) fn finish(self) {
         if let (Some(last), false) = (self.pending, self.stopped) {
             let _ = (self.visit)(last);
         }
