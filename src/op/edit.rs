@@ -8,20 +8,34 @@
 //! | file | is |
 //! |---|---|
 //! | `parse` | edits as text: `move 2 +1024M` |
+//! | `pending` | edits that wait to be applied, with undo and redo |
 //! | `draft` | what the disk shall look like |
+//! | `preview` | the disk afterwards as if it had been read |
+//! | `sheet` | what a user is told before it is applied |
+//! | `by_hand` | the commands that would do the same |
 //! | `trial` | carrying it out without touching the image |
 //! | `apply` | making it real, going on after a crash, undoing |
 //! | `place` | where the journal of an image is, and whose it is |
 
 mod apply;
+mod by_hand;
 mod draft;
+#[cfg(test)]
+mod fixture;
 mod parse;
+mod pending;
 mod place;
+mod preview;
+mod sheet;
 mod trial;
 
 pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
+pub use by_hand::by_hand;
 pub use draft::{Change, Draft, Refused};
+pub use pending::{Pending, fold};
 pub use place::journal_path;
+pub use preview::preview;
+pub use sheet::{Step, sheet, steps, trial_sheet};
 pub use trial::{Report, Trial};
 
 use uuid::Uuid;

@@ -10,6 +10,7 @@ mod grid;
 pub mod hilbert;
 pub mod layout;
 pub mod raster;
+pub mod strip;
 pub mod summary;
 pub mod svg;
 pub mod tiles;

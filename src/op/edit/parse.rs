@@ -199,12 +199,121 @@ impl FromStr for Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exactly(bytes) => write!(f, "{bytes}"),
-            Self::More(bytes) => write!(f, "+{bytes}"),
-            Self::Less(bytes) => write!(f, "-{bytes}"),
+            Self::Exactly(bytes) => f.write_str(&exactly(*bytes)),
+            Self::More(bytes) => write!(f, "+{}", exactly(*bytes)),
+            Self::Less(bytes) => write!(f, "-{}", exactly(*bytes)),
             Self::Max => f.write_str("max"),
             Self::Min => f.write_str("min"),
         }
+    }
+}
+
+/// A size in the largest unit that leaves no fraction: what is parsed back is the same.
+fn exactly(bytes: u64) -> String {
+    let units = [
+        (1 << 40, "T"),
+        (1 << 30, "G"),
+        (1 << 20, "M"),
+        (1 << 10, "K"),
+    ];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    whole.map_or_else(
+        || bytes.to_string(),
+        |(unit, suffix)| format!("{}{suffix}", bytes / unit),
+    )
+}
+
+impl fmt::Display for Edit {
+    /// The edit as [`Edit::parse`] takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResizeDisk(amount) => write!(f, "resize-disk {amount}"),
+            Self::NewTable(TableKind::Gpt) => f.write_str("new-table gpt"),
+            Self::NewTable(_) => f.write_str("new-table mbr"),
+            Self::Create { .. } => self.write_creation(f),
+            Self::Delete(n) => write!(f, "delete {n}"),
+            Self::Move(n, amount) => write!(f, "move {n} {amount}"),
+            Self::Resize(n, amount) => write!(f, "resize {n} {amount}"),
+            Self::Format { number, fs, label } => {
+                write!(f, "format {number} {}", fs.name())?;
+                write_words(f, label.as_deref())
+            }
+            Self::Label(n, label) => {
+                write!(f, "label {n}")?;
+                write_words(f, Some(label))
+            }
+            Self::Name(n, name) => {
+                write!(f, "name {n}")?;
+                write_words(f, Some(name))
+            }
+            Self::Type(n, kind) => write!(f, "type {n} {}", type_word(*kind)),
+            Self::PartitionUuid(n, uuid) => write!(f, "partition-uuid {n} {uuid}"),
+            Self::FsUuid(n) => write!(f, "uuid {n} random"),
+            Self::Attributes(n, bits) => write!(f, "attributes {n} {bits:#x}"),
+            Self::Active(n, true) => write!(f, "active {n} on"),
+            Self::Active(n, false) => write!(f, "active {n} off"),
+            Self::Check(n) => write!(f, "check {n}"),
+            Self::Repair(n) => write!(f, "repair {n}"),
+            Self::RepairGpt => f.write_str("repair-gpt"),
+        }
+    }
+}
+
+impl Edit {
+    fn write_creation(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Create {
+            start,
+            end,
+            kind,
+            role,
+            fs,
+            label,
+        } = self
+        else {
+            return Ok(());
+        };
+        f.write_str(match role {
+            Role::Primary => "create",
+            Role::Extended => "create-extended",
+            Role::Logical => "create-logical",
+        })?;
+        write!(f, " {} {end}", exactly(*start))?;
+        if *role == Role::Extended {
+            return Ok(());
+        }
+        match (kind, fs) {
+            (Some(kind), _) => write!(f, " {}", type_word(*kind))?,
+            // The word alone would be taken for the type.
+            (None, Some(FsKind::Swap)) => f.write_str(" swap")?,
+            (None, _) => {}
+        }
+        if let Some(fs) = fs {
+            write!(f, " {}", fs.name())?;
+            write_words(f, label.as_deref())?;
+        }
+        Ok(())
+    }
+}
+
+fn write_words(f: &mut fmt::Formatter<'_>, words: Option<&str>) -> fmt::Result {
+    match words {
+        Some(words) if !words.is_empty() => write!(f, " {words}"),
+        _ => Ok(()),
+    }
+}
+
+/// The name of a type where it has one, else its code.
+fn type_word(kind: PartitionType) -> String {
+    let named = TYPES.iter().find(|(_, guid, code)| match kind {
+        PartitionType::Gpt(kind) => kind == *guid,
+        PartitionType::Mbr(kind) => kind == *code,
+    });
+    match (named, kind) {
+        (Some((name, ..)), _) => (*name).to_owned(),
+        (None, PartitionType::Gpt(guid)) => guid.to_string(),
+        (None, PartitionType::Mbr(code)) => format!("{code:#04x}"),
     }
 }
 
@@ -252,6 +361,43 @@ mod tests {
             Edit::parse("type 3 0x27", TableKind::Mbr).unwrap(),
             Edit::Type(3, PartitionType::Mbr(0x27))
         );
+    }
+
+    #[test]
+    fn what_is_written_is_parsed_back() {
+        for text in [
+            "resize-disk +2G",
+            "new-table gpt",
+            "new-table mbr",
+            "create 1M +10G linux ext4 data and more",
+            "create 1536K max ntfs",
+            "create-logical 1G 2G swap swap",
+            "create-extended 1G max",
+            "delete 4",
+            "move 2 +1G",
+            "resize 1 max",
+            "resize 3 1000000",
+            "format 2 fat32 EFI",
+            "label 1 two words",
+            "label 1",
+            "name 1 root",
+            "type 2 efi",
+            "type 2 0x27",
+            "partition-uuid 1 0fc63daf-8483-4772-8e79-3d69d8477de4",
+            "uuid 1 random",
+            "attributes 1 0x4",
+            "active 1 on",
+            "check 3",
+            "repair 3",
+            "repair-gpt",
+        ] {
+            let edit = Edit::parse(text, TableKind::Mbr).unwrap_or_else(|_| {
+                panic!("{text} is not parsed");
+            });
+            assert_eq!(edit.to_string(), text);
+        }
+        let logical = Edit::parse("create-extended 1M max", TableKind::Mbr).unwrap();
+        assert_eq!(logical.to_string(), "create-extended 1M max");
     }
 
     #[test]
