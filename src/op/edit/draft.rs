@@ -1,5 +1,7 @@
 //! What the disk shall look like: the edits folded over the table that is there.
 
+mod room;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -11,7 +13,7 @@ use crate::inspect::Contents;
 use crate::op::edit::parse::usual_type;
 use crate::op::edit::{Amount, Edit};
 use crate::table::{NewPartition, PartitionTable, Refusal, Role, TableKind};
-use crate::units::{ByteSize, MIB, align_down};
+use crate::units::{ByteSize, MIB};
 
 /// Where new borders go when nothing else is said.
 const ALIGNMENT: u64 = MIB;
@@ -406,71 +408,11 @@ impl Draft {
         Ok(())
     }
 
-    /// The bytes that the partition of this number covers by now; `None` when it is gone, or never
-    /// was.
-    #[must_use]
-    pub fn place(&self, number: u32) -> Option<Range<u64>> {
-        Some(self.place_of(number).ok()?.1)
-    }
-
-    /// The bytes that the partition of this number could cover while all others stay where they
-    /// are: its own, and the free space around it. Whole steps of a MiB where that leaves any.
-    #[must_use]
-    pub fn room_around(&self, number: u32) -> Option<Range<u64>> {
-        let (now, range) = self.place_of(number).ok()?;
-        let role = self.table.partition(now)?.role;
-        let start = self.room_before(range.start, role, now).min(range.start);
-        let end = self.room_behind(range.start, role, Some(now));
-        Some(start..end.max(range.end))
-    }
-
-    /// From where a partition that begins at `start` could begin, aligned.
-    fn room_before(&self, start: u64, role: Role, own: u32) -> u64 {
-        let mut least = self.table.usable.start;
-        for other in &self.table.partitions {
-            if role == Role::Logical && other.role == Role::Extended {
-                least = least.max(other.range.start.saturating_add(ALIGNMENT));
-            } else if other.number != own
-                && other.range.end <= start
-                && (role == Role::Logical) == (other.role == Role::Logical)
-            {
-                let gap = if role == Role::Logical { ALIGNMENT } else { 0 };
-                least = least.max(other.range.end.saturating_add(gap));
-            }
-        }
-        least.checked_next_multiple_of(ALIGNMENT).unwrap_or(start)
-    }
-
-    /// Up to where a partition that begins at `start` can reach, aligned.
-    fn room_behind(&self, start: u64, role: Role, own: Option<u32>) -> u64 {
-        let mut end = self.table.usable.end;
-        for other in &self.table.partitions {
-            if Some(other.number) == own {
-                continue;
-            }
-            if role == Role::Logical && other.role == Role::Extended {
-                end = end.min(other.range.end);
-            } else if other.range.start > start
-                && (role == Role::Logical) == (other.role == Role::Logical)
-            {
-                // In front of a logical partition a sector describes it; tools keep a MiB there.
-                let gap = if role == Role::Logical { ALIGNMENT } else { 0 };
-                end = end.min(other.range.start.saturating_sub(gap));
-            }
-        }
-        let aligned = align_down(end, ALIGNMENT);
-        if aligned > start {
-            aligned
-        } else {
-            align_down(end, self.table.sector_size)
-        }
-    }
-
     fn index_of(&self, number: u32) -> Result<usize, Refused> {
         let before = self
             .changes
             .iter()
-            .position(|change| change.number_before == Some(number));
+            .position(|change| change.number_before == Some(number) && change.after.is_some());
         let made = || {
             let start = self.table.partition(number)?.range.start;
             let role = self.table.partition(number)?.role;
@@ -484,10 +426,7 @@ impl Draft {
             })
         };
         let index = before.or_else(made);
-        match index {
-            Some(index) if self.changes[index].after.is_some() => Ok(index),
-            _ => Err(Refusal::NoSuchPartition(number).into()),
-        }
+        index.ok_or_else(|| Refusal::NoSuchPartition(number).into())
     }
 
     /// The number that a partition has by now, after others came and went, and its bytes.
@@ -603,4 +542,24 @@ fn because<T>(why: impl Into<String>) -> Result<T, Refused> {
 fn first_bytes(uuid: Uuid) -> [u8; 4] {
     let bytes = uuid.as_bytes();
     [bytes[0], bytes[1], bytes[2], bytes[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::op::edit::fixture::two_ext4;
+    use crate::op::edit::{Edit, fold};
+    use crate::table::TableKind;
+
+    #[test]
+    fn a_new_partition_may_take_the_number_of_a_deleted_one() {
+        let edits: Vec<Edit> = ["delete 1", "create 1M 101M linux ext4", "resize 1 200M"]
+            .iter()
+            .map(|text| Edit::parse(text, TableKind::Mbr).unwrap())
+            .collect();
+        let draft = fold(&two_ext4(), &edits).unwrap();
+        assert_eq!(draft.place(1), Some(1 << 20..201 << 20));
+        assert_eq!(draft.number_in_edits(0), Some(1));
+        assert_eq!(draft.number_in_edits(1), Some(2));
+        assert_eq!(draft.number_in_edits(2), None);
+    }
 }

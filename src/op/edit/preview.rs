@@ -39,6 +39,18 @@ fn without_table(contents: &Contents, draft: &Draft) -> Contents {
 }
 
 impl Draft {
+    /// The number by which edits name the partition at `index` of the table afterwards; `None`
+    /// where a number means another one, as it can with logical partitions that were renumbered.
+    #[must_use]
+    pub fn number_in_edits(&self, index: usize) -> Option<u32> {
+        let partition = self.table.partitions.get(index)?;
+        let number = self
+            .change_of(partition)?
+            .number_before
+            .unwrap_or(partition.number);
+        (self.place(number)? == partition.range).then_some(number)
+    }
+
     /// What happens to the partition of this number in [`Self::table`].
     #[must_use]
     pub fn change_of(&self, partition: &Partition) -> Option<&Change> {
