@@ -25,6 +25,7 @@ pub(crate) fn make(name: &str, folder: &Path) {
         "mbr" => mbr(folder),
         "gpt" => gpt(folder),
         "grown" => grown(folder),
+        "thumb" => thumb(folder),
         "fixed-vhd" => create(
             folder,
             "fixed.vhd",
@@ -187,6 +188,41 @@ fn grown(folder: &Path) {
         "label: gpt\nstart=2048, size=1048576, name=\"data\"\n",
     );
     run_tool("truncate", ["-s".as_ref(), "2G".as_ref(), disk.as_os_str()]);
+}
+
+/// `thumb_drive.raw` and `thumb_drive.qcow2`, 966 MiB: the thumb drive of the guide, with two
+/// partitions of ext4, `pictures` at 1–501 MiB and `letters` at 501–901 MiB. What is in them is in
+/// the folders `pictures` and `letters`, too.
+fn thumb(folder: &Path) {
+    create(folder, "thumb_drive.raw", &["-f", "raw"], "966M");
+    let disk = folder.join("thumb_drive.raw");
+    partition(
+        &disk,
+        "label: dos\nlabel-id: 0x5a17c0de\nstart=1M, size=500M, type=83\nstart=501M, size=400M, type=83\n",
+    );
+    for (label, start, size, seed) in [
+        ("pictures", 1_u64, 500_u64, 0x9e37_79b1_u32),
+        ("letters", 501, 400, 0x85eb_ca6b),
+    ] {
+        let content = folder.join(label);
+        fs::create_dir(&content).expect("a folder can be made");
+        let bytes: Vec<u8> = (0..2_000_000_u32)
+            .flat_map(|n| n.wrapping_mul(seed).to_le_bytes())
+            .collect();
+        fs::write(content.join("big"), bytes).expect("a file can be written");
+        fs::write(content.join("name"), label).expect("a file can be written");
+        run(tool("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-L", label])
+            .args(["-U", &format!("5a17c0de-0000-4000-8000-{seed:012x}"), "-d"])
+            .arg(&content)
+            .args(["-E", &format!("offset={}", start << 20)])
+            .arg(&disk)
+            .arg(format!("{size}M")));
+    }
+    run(tool("qemu-img")
+        .args(["convert", "-q", "-O", "qcow2"])
+        .arg(&disk)
+        .arg(folder.join("thumb_drive.qcow2")));
 }
 
 fn partition(disk: &Path, script: &str) {
