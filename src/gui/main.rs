@@ -29,6 +29,7 @@ mod resize;
 mod session;
 mod settings;
 mod sidebar;
+mod size_input;
 mod snapshots;
 mod start_page;
 mod subject;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use platter::chain::{Chain, ChainOptions, FolderIndex, OpenPolicy};
 use platter::inspect::Contents;
+use platter::op::edit;
 use platter::storage::{FileStorage, LockMode, Storage};
 use platter::{Control, Error, Stop};
 
@@ -44,6 +45,10 @@ impl Opening {
     fn read_stages(&self, emit: &impl Fn(Fact)) -> Result<(), Stop> {
         let header = Chain::open(&self.path, &self.options(true))?;
         emit(Fact::Header(Arc::new(header)));
+        // A journal that cannot be read, or is another file's, is no way back for this one.
+        emit(Fact::Unfinished(
+            edit::unfinished(&self.path).ok().flatten(),
+        ));
         self.control.checkpoint()?;
 
         let chain = Arc::new(Chain::open(&self.path, &self.options(false))?);

@@ -42,6 +42,8 @@ pub(crate) struct After {
     pub(crate) opens: bool,
     /// Takes the operation back; offered in passing.
     pub(crate) undo: Option<Draft>,
+    /// It has applied the edits that waited for the image that it changed.
+    pub(crate) applies_edits: bool,
 }
 
 /// Draws up an operation from the images as they are now. Blocks: called off the main thread, and

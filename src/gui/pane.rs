@@ -22,7 +22,7 @@ use std::rc::Rc;
 
 use crate::background::Background;
 use crate::operation::Request;
-use crate::session::Document;
+use crate::session::{Document, EditRequest};
 
 /// What every pane is started with.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub(crate) enum PaneOutput {
     Reload,
     /// Do this; see [`crate::operation`].
     Operate(Request),
+    /// Change the edits that wait for the selected disk.
+    Edit(EditRequest),
 }
 
 /// A failure in words for the user.

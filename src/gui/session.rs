@@ -10,6 +10,7 @@ use platter::Error;
 use platter::chain::{Chain, FolderIndex, Link, OpenPolicy};
 use platter::image::Format;
 use platter::inspect::Contents;
+use platter::op::edit::{Pending, Refused, Unfinished, preview};
 
 /// Names an open image for the life of the window.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -62,6 +63,25 @@ pub(crate) struct Document {
     pub(crate) failure: Option<Arc<Failure>>,
     /// The job of ours that is changing a file of the chain.
     pub(crate) busy: Option<Rc<str>>,
+    /// Edits of its partitions that are not applied yet.
+    pub(crate) pending: Rc<Pending>,
+    /// The disk as it will be with those; `None` without.
+    pub(crate) preview: Option<Arc<Contents>>,
+    /// What an earlier edit of its partitions has left beside the image.
+    pub(crate) unfinished: Option<Unfinished>,
+}
+
+/// A change of the edits that wait for a disk.
+#[derive(Clone, Debug)]
+pub(crate) enum EditRequest {
+    /// More of them, taken back together.
+    Push(Vec<platter::op::edit::Edit>),
+    /// Take the last step back.
+    Undo,
+    /// Make it again.
+    Redo,
+    /// Give all of them up.
+    Discard,
 }
 
 impl Document {
@@ -88,7 +108,26 @@ impl Document {
             folder: None,
             failure: None,
             busy: None,
+            pending: Rc::default(),
+            preview: None,
+            unfinished: None,
         }
+    }
+
+    /// What is on the disk once its pending edits are applied.
+    pub(crate) fn contents_to_show(&self) -> Option<&Arc<Contents>> {
+        self.preview.as_ref().or(self.contents.as_ref())
+    }
+
+    /// Draws the preview anew.
+    fn look_ahead(&mut self) {
+        self.preview = self.contents.as_ref().and_then(|contents| {
+            if self.pending.is_empty() {
+                return None;
+            }
+            let draft = self.pending.draft(contents).ok()?;
+            Some(Arc::new(preview(contents, &draft)))
+        });
     }
 
     /// Whether `path` is a file of its chain, under whatever name.
@@ -109,9 +148,14 @@ impl Document {
                 self.stage = Stage::Chain;
             }
             Fact::Contents(Ok(contents)) => {
+                if !self.pending.is_empty() {
+                    Rc::make_mut(&mut self.pending).keep_possible(&contents);
+                }
                 self.contents = Some(contents);
                 self.stage = Stage::Contents;
+                self.look_ahead();
             }
+            Fact::Unfinished(unfinished) => self.unfinished = unfinished,
             Fact::Contents(Err(error)) => {
                 self.contents_error = Some(error);
                 self.stage = Stage::Contents;
@@ -136,6 +180,8 @@ pub(crate) enum Fact {
     Contents(Result<Arc<Contents>, Arc<Error>>),
     /// The images of the folder.
     Folder(Arc<FolderIndex>),
+    /// What an earlier edit of the partitions has left.
+    Unfinished(Option<Unfinished>),
     /// It cannot be opened.
     Failed(Arc<Failure>),
 }
@@ -189,8 +235,53 @@ impl Session {
             .documents
             .iter_mut()
             .find(|document| document.id == id)?;
-        *slot = Rc::new(Document::new(id, slot.path.clone(), generation, policy));
+        let mut document = Document::new(id, slot.path.clone(), generation, policy);
+        // What waits stays, as far as the disk still is what it was.
+        document.pending = Rc::clone(&slot.pending);
+        *slot = Rc::new(document);
         Some(Rc::clone(slot))
+    }
+
+    /// Changes the edits that wait for the selected disk.
+    ///
+    /// # Errors
+    /// Why they cannot be made; nothing is changed then.
+    pub(crate) fn edit_selected(&mut self, request: &EditRequest) -> Result<(), Refused> {
+        let selected = self.selected;
+        let slot = self.documents.iter_mut().find(|it| Some(it.id) == selected);
+        let Some((slot, contents)) = slot.and_then(|slot| {
+            let contents = slot.contents.clone()?;
+            Some((slot, contents))
+        }) else {
+            return Ok(());
+        };
+        let mut document = Document::clone(slot);
+        let pending = Rc::make_mut(&mut document.pending);
+        match request {
+            EditRequest::Push(edits) => pending.push(&contents, edits)?,
+            EditRequest::Undo => {
+                pending.undo();
+            }
+            EditRequest::Redo => {
+                pending.redo();
+            }
+            EditRequest::Discard => pending.discard(),
+        }
+        document.look_ahead();
+        *slot = Rc::new(document);
+        Ok(())
+    }
+
+    /// The edits that waited for the image at `path` are applied.
+    pub(crate) fn forget_edits(&mut self, path: &Path) {
+        for slot in &mut self.documents {
+            if same_file(&slot.path, path) {
+                let mut document = Document::clone(slot);
+                document.pending = Rc::default();
+                document.preview = None;
+                *slot = Rc::new(document);
+            }
+        }
     }
 
     /// Closes an image; its neighbour is selected if it was.
@@ -332,6 +423,37 @@ mod tests {
         assert_eq!(session.selected().unwrap().id, ids[0]);
         session.close(ids[0]);
         assert!(session.selected().is_none());
+    }
+
+    #[test]
+    fn edits_wait_with_their_image_also_when_it_is_read_again() {
+        let mut session = Session::default();
+        let document = opened(&mut session, "/1");
+        let contents = Arc::new(crate::disk_layout::fixture::mbr_disk());
+        let fact = || Fact::Contents(Ok(Arc::clone(&contents)));
+        session.learn(document.id, document.generation, fact());
+        let edit = platter::op::edit::Edit::parse("label 1 new", platter::table::TableKind::Mbr);
+        let push = EditRequest::Push(vec![edit.unwrap()]);
+        session.edit_selected(&push).unwrap();
+        let label = |session: &Session| {
+            let shown = session
+                .selected()?
+                .contents_to_show()?
+                .volumes
+                .first()?
+                .clone();
+            shown.file_system?.label
+        };
+        assert_eq!(label(&session).as_deref(), Some("new"));
+        let again = session.reopen(document.id, OpenPolicy::default()).unwrap();
+        assert_eq!(again.pending.edits().len(), 1);
+        session.learn(again.id, again.generation, fact());
+        assert_eq!(label(&session).as_deref(), Some("new"));
+        session.edit_selected(&EditRequest::Undo).unwrap();
+        assert_eq!(label(&session).as_deref(), Some("root"));
+        session.edit_selected(&EditRequest::Redo).unwrap();
+        session.forget_edits(Path::new("/1"));
+        assert!(session.selected().unwrap().preview.is_none());
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod trial;
 pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
 pub use by_hand::by_hand;
 pub use draft::{Change, Draft, Refused};
+pub use parse::{known_file_systems, known_types};
 pub use pending::{Pending, fold};
 pub use place::journal_path;
 pub use preview::preview;

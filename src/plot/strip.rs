@@ -146,8 +146,8 @@ impl Strip {
 
 impl Limits {
     /// Where `range` comes to lie when what is gripped goes from byte `from` to byte `to`. Borders
-    /// go by `step` and stay within the limits; ends of the room and the smallest size attract
-    /// from as far away as two steps.
+    /// go by `step` and stay within the limits; ends of the room, the smallest size and round
+    /// distances attract from some steps away.
     #[must_use]
     pub fn dragged(
         &self,
@@ -157,11 +157,12 @@ impl Limits {
         to: u64,
         step: u64,
     ) -> Range<u64> {
+        let distance = rounded(to.abs_diff(from), step.max(1));
         let moved = |border: u64| {
             if to >= from {
-                border.saturating_add(align_down(to - from + step / 2, step.max(1)))
+                border.saturating_add(distance)
             } else {
-                border.saturating_sub(align_down(from - to + step / 2, step.max(1)))
+                border.saturating_sub(distance)
             }
         };
         match grip {
@@ -225,6 +226,17 @@ impl Limits {
     fn align_up(&self, byte: u64) -> u64 {
         byte.checked_next_multiple_of(self.alignment)
             .unwrap_or(byte)
+    }
+}
+
+/// A whole number of steps, or of sixteen when that is near.
+fn rounded(distance: u64, step: u64) -> u64 {
+    let nearest = |unit: u64| align_down(distance.saturating_add(unit / 2), unit);
+    let round = nearest(step.saturating_mul(16));
+    if round.abs_diff(distance) <= step + step / 2 {
+        round
+    } else {
+        nearest(step)
     }
 }
 
@@ -312,7 +324,17 @@ mod tests {
         assert_eq!(end(9 * GIB), 8 * GIB);
         assert_eq!(end(MIB), 2 * GIB);
         assert_eq!(end(5 * GIB + 3 * MIB), 5 * GIB);
+        assert_eq!(end(5 * GIB + 40 * MIB), 5 * GIB + 48 * MIB);
         assert_eq!(end(4 * GIB + 9 * MIB), 4 * GIB);
+    }
+
+    #[test]
+    fn round_distances_attract() {
+        assert_eq!(rounded(1040 * MIB, 8 * MIB), 1040 * MIB);
+        assert_eq!(rounded(1034 * MIB, 8 * MIB), 1024 * MIB);
+        assert_eq!(rounded(1013 * MIB, 8 * MIB), 1024 * MIB);
+        assert_eq!(rounded(1005 * MIB, 8 * MIB), 1008 * MIB);
+        assert_eq!(rounded(3 * MIB, 8 * MIB), 0);
     }
 
     #[test]

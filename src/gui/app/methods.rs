@@ -16,6 +16,7 @@ use crate::background::Background;
 use crate::banner::{Banner, BannerInput, BannerOutput};
 use crate::failure_page::{FailurePage, FailurePageInput, FailurePageOutput};
 use crate::format;
+use crate::i18n::counted;
 use crate::jobs::{Jobs, JobsInit};
 use crate::metrics;
 use crate::opening::Opening;
@@ -56,6 +57,7 @@ impl App {
             .forward(input, |output| match output {
                 BannerOutput::PolicyChanged(policy) => AppInput::PolicyChanged(policy),
                 BannerOutput::ReloadRequested => AppInput::ReloadRequested,
+                BannerOutput::Operate(request) => AppInput::Operate(request),
             });
         let panes = Panes::launch(&background, input);
         let jobs = Jobs::builder()
@@ -159,10 +161,26 @@ impl App {
         generation: u64,
         fact: Fact,
         widgets: &AppWidgets,
+        sender: &ComponentSender<Self>,
     ) {
+        let waiting = |session: &Session| {
+            let known = session.documents().iter().find(|it| it.id == id);
+            known.map_or(0, |document| document.pending.edits().len())
+        };
+        let before = waiting(&self.session);
         let Some(document) = self.session.learn(id, generation, fact) else {
             return;
         };
+        let dropped = before - waiting(&self.session);
+        if dropped > 0 {
+            let text = counted(
+                "The disk has changed: {n} pending change no longer applies",
+                "The disk has changed: {n} pending changes no longer apply",
+                dropped as u64,
+                &[],
+            );
+            widgets.toast(&text, None, sender);
+        }
         match document.stage {
             Stage::Header => metrics::mark("header"),
             Stage::Contents => metrics::mark("contents"),
@@ -199,6 +217,7 @@ impl App {
             PaneOutput::ShowSegment(index) => self.panes.show_partition(index),
             PaneOutput::Reload => self.reload(widgets, sender),
             PaneOutput::Operate(request) => self.operate(request, root, sender),
+            PaneOutput::Edit(request) => self.edit(&request, widgets, sender),
         }
     }
 

@@ -231,7 +231,7 @@ impl Component for App {
                 id,
                 generation,
                 fact,
-            } => self.learn(id, generation, fact, widgets),
+            } => self.learn(id, generation, fact, widgets, &sender),
             AppCommand::DrawnUp(result) => self.run_drawn_up(result, root, &sender),
         }
     }

@@ -13,7 +13,7 @@ use relm4::prelude::*;
 use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
 use crate::convert;
 use crate::describe;
-use crate::i18n::gettext;
+use crate::i18n::{fill, gettext};
 use crate::image_sheets;
 use crate::jobs::{JobsInput, JobsOutput};
 use crate::new_image;
@@ -21,7 +21,7 @@ use crate::operation::{Ask, Draft, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
 use crate::resize;
-use crate::session::Document;
+use crate::session::{Document, EditRequest};
 
 /// What can be done to an image as a whole: the entries of its menu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -185,8 +185,16 @@ impl App {
                 self.session.mark_busy(&self.operations.files_by_job());
                 self.show_session(widgets);
             }
-            JobsOutput::Ended { id, writes, opens } => {
+            JobsOutput::Ended {
+                id,
+                writes,
+                opens,
+                applied,
+            } => {
                 self.operations.writing.retain(|(known, ..)| *known != id);
+                for path in writes.iter().filter(|_| applied) {
+                    self.session.forget_edits(path);
+                }
                 self.read_changed(&writes, sender);
                 self.session.mark_busy(&self.operations.files_by_job());
                 match opens {
@@ -218,6 +226,25 @@ impl App {
                     details: describe::error_details(&error),
                 };
                 dialogs::present_error(&report, root, sender);
+            }
+        }
+    }
+
+    /// Changes the edits that wait for the selected disk.
+    pub(super) fn edit(
+        &mut self,
+        request: &EditRequest,
+        widgets: &AppWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        match self.session.edit_selected(request) {
+            Ok(()) => self.show_session(widgets),
+            Err(why) => {
+                let text = gettext("It cannot be done: {reason}.");
+                let text = fill(&text, &[("reason", &why.to_string())]);
+                widgets.toast(&text, None, sender);
+                // Whoever showed it done is put right.
+                self.show_session(widgets);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use platter::chain::{Chain, Link, LinkProblem};
 use platter::image::ImageInfo;
+use platter::op::edit::Unfinished;
 
 use crate::describe;
 use crate::facts::Tone;
@@ -20,6 +21,8 @@ pub(super) enum Action {
     Locate(PathBuf),
     /// Read everything again.
     Reload,
+    /// Ask whether an interrupted edit of the partitions is to be finished, or taken back.
+    EndEdit { rollback: bool },
 }
 
 impl Action {
@@ -28,6 +31,8 @@ impl Action {
             Self::Allow { .. } => gettext("_Allow…"),
             Self::Locate(_) => gettext("_Locate…"),
             Self::Reload => gettext("_Reload"),
+            Self::EndEdit { rollback: false } => gettext("_Finish…"),
+            Self::EndEdit { rollback: true } => gettext("_Take Back…"),
         }
     }
 }
@@ -38,6 +43,7 @@ pub(super) struct Notice {
     pub(super) tone: Tone,
     pub(super) sentence: String,
     pub(super) action: Option<Action>,
+    pub(super) other: Option<Action>,
 }
 
 /// The most severe state, if there is anything to say.
@@ -46,6 +52,7 @@ pub(super) fn notice(document: &Document) -> Option<Notice> {
     let info = link.info()?;
     let chain = document.full_chain().map(AsRef::as_ref);
     busy(document)
+        .or_else(|| interrupted(document.unfinished))
         .or_else(|| corrupt(info))
         .or_else(|| chain.and_then(chain_notice))
         .or_else(|| in_use(link))
@@ -62,6 +69,19 @@ fn busy(document: &Document) -> Option<Notice> {
             &[("job", job)],
         ),
         action: None,
+        other: None,
+    })
+}
+
+/// Whoever was changing the partitions was stopped by force.
+fn interrupted(unfinished: Option<Unfinished>) -> Option<Notice> {
+    (unfinished == Some(Unfinished::Interrupted)).then(|| Notice {
+        tone: Tone::Bad,
+        sentence: gettext(
+            "A change of the partitions was interrupted. The disk is of no use before it is finished or taken back.",
+        ),
+        action: Some(Action::EndEdit { rollback: false }),
+        other: Some(Action::EndEdit { rollback: true }),
     })
 }
 
@@ -72,6 +92,7 @@ fn corrupt(info: &ImageInfo) -> Option<Notice> {
             "This image is marked as corrupt: the program that wrote it last found damage in it.",
         ),
         action: None,
+        other: None,
     })
 }
 
@@ -82,6 +103,7 @@ fn dirty(info: &ImageInfo) -> Option<Notice> {
             "This image was not closed properly. Its contents are shown as they are.",
         ),
         action: None,
+        other: None,
     })
 }
 
@@ -94,6 +116,7 @@ fn encrypted(info: &ImageInfo) -> Option<Notice> {
             &[("cipher", cipher)],
         ),
         action: None,
+        other: None,
     })
 }
 
@@ -113,6 +136,7 @@ fn in_use(link: &Link) -> Option<Notice> {
         tone: Tone::Warning,
         sentence,
         action: Some(Action::Reload),
+        other: None,
     })
 }
 
@@ -168,6 +192,7 @@ fn link_notice(link: &Link, problem: &LinkProblem) -> Notice {
         tone,
         sentence,
         action,
+        other: None,
     }
 }
 
@@ -218,6 +243,15 @@ mod tests {
         assert!(notice.sentence.contains("“base.qcow2” is missing"));
         assert_eq!(notice.action, Some(Action::Locate("/vm/base.qcow2".into())));
         assert_eq!(notice.tone, Tone::Bad);
+    }
+
+    #[test]
+    fn an_interrupted_edit_has_two_ways_out() {
+        let notice = interrupted(Some(Unfinished::Interrupted)).unwrap();
+        assert_eq!(notice.action, Some(Action::EndEdit { rollback: false }));
+        assert_eq!(notice.other, Some(Action::EndEdit { rollback: true }));
+        assert_eq!(interrupted(Some(Unfinished::Undoable)), None);
+        assert_eq!(interrupted(None), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use platter::chain::OpenPolicy;
 
+use crate::operation::Request;
 use crate::session::Document;
 
 /// To the banner.
@@ -14,6 +15,8 @@ pub(crate) enum BannerInput {
     Show(Rc<Document>),
     /// Its button was clicked.
     ActionClicked,
+    /// Its other button was clicked.
+    OtherClicked,
     /// The user asks, elsewhere, to say where a missing file is.
     LocateRequested(PathBuf),
     /// The user allowed the file to be opened.
@@ -34,4 +37,6 @@ pub(crate) enum BannerOutput {
     PolicyChanged(OpenPolicy),
     /// Read the image again.
     ReloadRequested,
+    /// Do this.
+    Operate(Request),
 }

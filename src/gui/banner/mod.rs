@@ -16,6 +16,7 @@ use relm4::{ComponentSender, gtk};
 pub(crate) use messages::{BannerInput, BannerOutput};
 
 use crate::facts::Tone;
+use crate::image_sheets;
 use crate::session::Document;
 use helpers::{Action, Notice, notice};
 
@@ -69,6 +70,15 @@ impl Component for Banner {
                     set_label: &model.notice.action.as_ref().map(Action::label).unwrap_or_default(),
                     connect_clicked => BannerInput::ActionClicked,
                 },
+                gtk::Button {
+                    set_valign: gtk::Align::Center,
+                    set_use_underline: true,
+                    #[watch]
+                    set_visible: model.notice.other.is_some(),
+                    #[watch]
+                    set_label: &model.notice.other.as_ref().map(Action::label).unwrap_or_default(),
+                    connect_clicked => BannerInput::OtherClicked,
+                },
             },
         }
     }
@@ -86,7 +96,8 @@ impl Component for Banner {
     fn update(&mut self, message: Self::Input, sender: ComponentSender<Self>, root: &Self::Root) {
         match message {
             BannerInput::Show(document) => self.show(document),
-            BannerInput::ActionClicked => self.act(root, &sender),
+            BannerInput::ActionClicked => self.act(self.notice.action.clone(), root, &sender),
+            BannerInput::OtherClicked => self.act(self.notice.other.clone(), root, &sender),
             BannerInput::LocateRequested(path) => {
                 self.file_dialog = Some(dialogs::ask_where(path, root, &sender));
             }
@@ -110,8 +121,21 @@ impl Banner {
         self.document = Some(document);
     }
 
-    fn act(&mut self, root: &gtk::Revealer, sender: &ComponentSender<Self>) {
-        match self.notice.action.clone() {
+    fn act(
+        &mut self,
+        action: Option<Action>,
+        root: &gtk::Revealer,
+        sender: &ComponentSender<Self>,
+    ) {
+        match action {
+            Some(Action::EndEdit { rollback }) => {
+                let document = self.document.as_deref();
+                let request =
+                    document.and_then(|document| image_sheets::resume_request(document, rollback));
+                if let Some(request) = request {
+                    sender.output_sender().emit(BannerOutput::Operate(request));
+                }
+            }
             Some(Action::Allow { path, reason }) => {
                 dialogs::ask_to_allow(&path, &reason, root, sender);
             }

@@ -2,8 +2,11 @@
 
 mod commit;
 mod delete;
+mod edits;
 
 use std::rc::Rc;
+
+use platter::op::edit::Unfinished;
 
 use crate::i18n::gettext;
 use crate::operation::{Ask, Request};
@@ -28,5 +31,47 @@ pub(crate) fn delete_request(document: &Rc<Document>) -> Option<Request> {
         heading: gettext("Move to Trash"),
         about: subject.name(),
         ask: Ask::Sheet(delete::draft(subject)),
+    })
+}
+
+/// What the window is asked for to apply the edits that wait for `document`, or to try them on a
+/// private copy.
+pub(crate) fn edits_request(document: &Rc<Document>, only_try: bool) -> Option<Request> {
+    let subject = Subject::of(document)?;
+    let edits = document.pending.edits().to_vec();
+    let (heading, draft): (_, fn(_, _) -> _) = if only_try {
+        (gettext("Try Changes"), edits::trial)
+    } else {
+        (gettext("Apply Changes"), edits::apply)
+    };
+    (!edits.is_empty()).then(|| Request {
+        heading,
+        about: subject.name(),
+        ask: Ask::Sheet(draft(subject, edits)),
+    })
+}
+
+/// What the window is asked for to undo the last applied edit of `document`.
+pub(crate) fn undo_edit_request(document: &Rc<Document>) -> Option<Request> {
+    let subject = Subject::of(document)?;
+    (document.unfinished == Some(Unfinished::Undoable)).then(|| Request {
+        heading: gettext("Undo the Last Change"),
+        about: subject.name(),
+        ask: Ask::Sheet(edits::undo(subject)),
+    })
+}
+
+/// What the window is asked for to end an interrupted edit of `document`: forwards, or back.
+pub(crate) fn resume_request(document: &Document, rollback: bool) -> Option<Request> {
+    let subject = Subject::of(document)?;
+    let heading = if rollback {
+        gettext("Take the Change Back")
+    } else {
+        gettext("Finish the Change")
+    };
+    Some(Request {
+        heading,
+        about: subject.name(),
+        ask: Ask::Sheet(edits::resume(subject, rollback)),
     })
 }

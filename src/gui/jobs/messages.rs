@@ -66,6 +66,8 @@ pub(crate) enum JobsOutput {
         writes: Vec<PathBuf>,
         /// An image to open.
         opens: Option<PathBuf>,
+        /// The edits that waited for those files are applied.
+        applied: bool,
     },
     /// Say in passing.
     Toast {

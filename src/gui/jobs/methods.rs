@@ -222,6 +222,7 @@ impl Jobs {
             id,
             writes: status.writes.clone(),
             opens: made,
+            applied: tracked.after.applies_edits && matches!(status.state, State::Done(_)),
         });
         match (tracked.asker, status.state) {
             (Some(asker), state) => asker.emit(OperationInput::Ended(state)),

@@ -67,7 +67,9 @@ impl Overview {
     fn show(&mut self, document: &Document, widgets: &OverviewWidgets) {
         self.show_header(header(document), widgets);
         self.show_space(space(document), widgets);
-        let stretches = document.contents.as_deref().map(disk_layout::stretches);
+        let stretches = document
+            .contents_to_show()
+            .map(|it| disk_layout::stretches(it));
         let segments = disk_layout::segments(&stretches.unwrap_or_default());
         self.bar.root().set_visible(!segments.is_empty());
         self.bar.show(segments);

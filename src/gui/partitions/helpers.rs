@@ -2,6 +2,7 @@
 
 use platter::fs::FileSystem;
 use platter::inspect::Contents;
+use platter::op::edit::Draft;
 use platter::table::{Partition, PartitionTable, PartitionType, Role, TableKind};
 use platter::units::MIB;
 
@@ -30,6 +31,8 @@ pub(super) struct Row {
     pub(super) start: u64,
     /// How long it is, in bytes.
     pub(super) size: u64,
+    /// How long it was, where pending edits change that.
+    pub(super) was: Option<u64>,
     /// Bytes used, and that of its size.
     pub(super) used: Option<(u64, f64)>,
     /// Bytes free.
@@ -52,15 +55,19 @@ pub(super) fn head(table: &PartitionTable) -> String {
 }
 
 /// The rows, one for each stretch.
-pub(super) fn rows(contents: &Contents, stretches: &[Stretch]) -> Vec<Row> {
+pub(super) fn rows(contents: &Contents, stretches: &[Stretch], draft: Option<&Draft>) -> Vec<Row> {
     stretches
         .iter()
-        .map(|stretch| row(contents, stretch))
+        .map(|stretch| row(contents, stretch, draft))
         .collect()
 }
 
-fn row(contents: &Contents, stretch: &Stretch) -> Row {
+fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>) -> Row {
     let partition = partition_of(contents, stretch.kind);
+    let before = draft.zip(partition).and_then(|(draft, partition)| {
+        let before = draft.change_of(partition)?.before.as_ref()?;
+        Some(before.end - before.start)
+    });
     let file_system = file_system_of(contents, stretch.kind);
     Row {
         colour: stretch.colour,
@@ -73,6 +80,7 @@ fn row(contents: &Contents, stretch: &Stretch) -> Row {
             .unwrap_or_default(),
         start: stretch.range.start,
         size: stretch.size(),
+        was: before.filter(|before| *before != stretch.size()),
         used: stretch.used.zip(stretch.used_fraction()),
         free: file_system.and_then(|found| Some(found.usage?.free)),
         alignment: partition.map(|partition| {
@@ -330,7 +338,7 @@ mod tests {
     fn rows_show_use_and_alignment() {
         let contents = mbr_disk();
         let stretches = stretches(&contents);
-        let rows = rows(&contents, &stretches);
+        let rows = rows(&contents, &stretches, None);
         let root = rows.iter().find(|row| row.label == "root").unwrap();
         assert_eq!(root.partition, "1 Linux");
         assert_eq!(root.file_system, "ext4");

@@ -1,7 +1,11 @@
 //! What the partitions pane is told.
 
+use platter::op::edit::Edit;
+
+use super::actions::Deed;
 use crate::pane::PaneInput;
 use crate::widgets::fact_list::FactAction;
+use crate::widgets::strip_editor::StripOutput;
 
 /// To the pane.
 #[derive(Debug)]
@@ -10,10 +14,16 @@ pub(crate) enum PartitionsInput {
     Pane(PaneInput),
     /// Select this segment of the strip.
     SegmentSelected(usize),
+    /// What the user did with the strip.
+    Strip(StripOutput),
     /// A row of the table was selected.
     RowSelected(usize),
     /// A row of the details was activated.
     Fact(FactAction),
+    /// Something is to be done.
+    Do(Deed),
+    /// A dialog has made these edits.
+    Edited(Vec<Edit>),
 }
 
 impl From<PaneInput> for PartitionsInput {

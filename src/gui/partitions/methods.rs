@@ -7,6 +7,8 @@ use relm4::ComponentSender;
 use relm4::adw::prelude::*;
 use relm4::gtk::{self, glib};
 
+use super::actions::Actions;
+use super::pending_list::PendingList;
 use super::table::Table;
 use super::{Partitions, PartitionsInput, PartitionsWidgets, helpers};
 use crate::describe;
@@ -16,7 +18,7 @@ use crate::pane::PaneInput;
 use crate::session::Document;
 use crate::widgets::columns;
 use crate::widgets::fact_list::FactList;
-use crate::widgets::partition_bar::PartitionBar;
+use crate::widgets::strip_editor::StripEditor;
 
 const COLUMN_WIDTH: i32 = 340;
 const COLUMN_SPACING: i32 = 24;
@@ -24,10 +26,9 @@ const COLUMN_SPACING: i32 = 24;
 impl Partitions {
     pub(super) fn new(sender: &ComponentSender<Self>) -> Self {
         let input = sender.input_sender().clone();
-        let bar = PartitionBar::new(&gettext("Partitions"), move |segment| {
-            input.emit(PartitionsInput::SegmentSelected(segment));
+        let strip = StripEditor::new(&gettext("Partitions"), move |output| {
+            input.emit(PartitionsInput::Strip(output));
         });
-        bar.root().add_css_class("tall");
         let input = sender.input_sender().clone();
         let table = Table::new(move |row| input.emit(PartitionsInput::RowSelected(row)));
         let list = || {
@@ -43,9 +44,13 @@ impl Partitions {
             document: None,
             visible: false,
             contents: None,
+            draft: None,
             stretches: Vec::new(),
-            bar,
+            selected: None,
+            strip,
             table,
+            pending: PendingList::new(),
+            actions: Actions::new(sender),
             damage: list(),
             details,
             columns,
@@ -70,13 +75,14 @@ impl Partitions {
     }
 
     fn show(&mut self, document: &Document, widgets: &PartitionsWidgets, root: &gtk::Stack) {
-        let Some(contents) = &document.contents else {
+        let Some(contents) = document.contents_to_show() else {
             self.contents = None;
             widgets.show_status(document);
             root.set_visible_child_name("status");
             return;
         };
         root.set_visible_child_name("table");
+        self.show_pending(document);
         if self
             .contents
             .as_ref()
@@ -111,12 +117,14 @@ impl Partitions {
                 .filter(|before| before.is_in_strip())
                 .count()
         });
-        self.bar.select(segment);
+        self.selected = Some(row);
+        self.strip.select(segment);
         self.table.select(Some(row));
         let groups = helpers::details(contents, stretch);
         for (list, group) in self.details.iter_mut().zip(groups) {
             list.show(group);
         }
+        self.enable_actions();
     }
 
     fn show_contents(&mut self, contents: &Contents, widgets: &PartitionsWidgets) {
@@ -125,10 +133,12 @@ impl Partitions {
         widgets.note.set_label(note.as_deref().unwrap_or_default());
         widgets.note.set_visible(note.is_some());
         self.damage.show(helpers::damage(&contents.table));
+        let selected = self.selected_place();
         self.stretches = disk_layout::stretches(contents);
-        self.bar.show(disk_layout::segments(&self.stretches));
-        self.table.show(helpers::rows(contents, &self.stretches));
-        self.select(self.most_interesting());
+        self.strip.show(self.segments(contents));
+        let rows = helpers::rows(contents, &self.stretches, self.draft.as_ref());
+        self.table.show(rows);
+        self.select(selected.map_or_else(|| self.most_interesting(), |place| self.nearest(&place)));
     }
 
     /// The largest partition is most likely what one came for.

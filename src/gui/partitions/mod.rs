@@ -1,15 +1,22 @@
-//! The Partitions pane: the guest disk's table, what is in its partitions, and what is wrong with
-//! it.
+//! The Partitions pane: the guest disk's table, what is in its partitions, what is wrong with it,
+//! and the edits that wait to be applied.
 
+mod actions;
+mod dialogs;
+mod edit_dialog;
+mod editing;
 mod helpers;
 mod messages;
 mod methods;
+mod pending_list;
 mod table;
+mod target;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use platter::inspect::Contents;
+use platter::op::edit::Draft;
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
@@ -20,7 +27,9 @@ use crate::disk_layout::Stretch;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
 use crate::widgets::fact_list::FactList;
-use crate::widgets::partition_bar::PartitionBar;
+use crate::widgets::strip_editor::StripEditor;
+use actions::Actions;
+use pending_list::PendingList;
 use table::Table;
 
 /// The pane's model.
@@ -28,11 +37,17 @@ pub(crate) struct Partitions {
     /// The selected image: shown when the pane is visible, no earlier.
     document: Option<Rc<Document>>,
     visible: bool,
-    /// What is shown; compared by identity.
+    /// What is shown, pending edits included; compared by identity.
     contents: Option<Arc<Contents>>,
+    /// What the pending edits make of the disk.
+    draft: Option<Draft>,
     stretches: Vec<Stretch>,
-    bar: PartitionBar,
+    /// Index in `stretches`.
+    selected: Option<usize>,
+    strip: StripEditor,
     table: Table,
+    pending: PendingList,
+    actions: Actions,
     damage: FactList,
     /// What the table says of the selected partition, and what is in it.
     details: [FactList; 2],
@@ -53,36 +68,48 @@ impl Component for Partitions {
             #[name = "status"]
             add_named[Some("status")] = &adw::StatusPage {},
 
-            add_named[Some("table")] = &gtk::ScrolledWindow {
-                set_hscrollbar_policy: gtk::PolicyType::Never,
+            add_named[Some("table")] = &gtk::Box {
+                set_orientation: gtk::Orientation::Vertical,
 
-                adw::Clamp {
-                    set_maximum_size: 1000,
-                    set_tightening_threshold: 700,
+                gtk::ScrolledWindow {
+                    set_hscrollbar_policy: gtk::PolicyType::Never,
+                    set_vexpand: true,
 
-                    gtk::Box {
-                        set_orientation: gtk::Orientation::Vertical,
-                        set_spacing: 18,
-                        add_css_class: "pane",
+                    adw::Clamp {
+                        set_maximum_size: 1000,
+                        set_tightening_threshold: 700,
 
-                        #[name = "head"]
-                        gtk::Label {
-                            set_xalign: 0.0,
-                            set_wrap: true,
-                            add_css_class: "heading",
+                        gtk::Box {
+                            set_orientation: gtk::Orientation::Vertical,
+                            set_spacing: 18,
+                            add_css_class: "pane",
+
+                            #[name = "head"]
+                            gtk::Label {
+                                set_xalign: 0.0,
+                                set_wrap: true,
+                                add_css_class: "heading",
+                            },
+                            #[name = "note"]
+                            gtk::Label {
+                                set_xalign: 0.0,
+                                set_wrap: true,
+                                add_css_class: "dim-label",
+                            },
+                            model.damage.root(),
+                            #[name = "editor"]
+                            gtk::Box {
+                                set_orientation: gtk::Orientation::Vertical,
+
+                                append = &actions::toolbar(),
+                                append: model.strip.root(),
+                            },
+                            model.table.root(),
+                            model.columns.clone(),
                         },
-                        #[name = "note"]
-                        gtk::Label {
-                            set_xalign: 0.0,
-                            set_wrap: true,
-                            add_css_class: "dim-label",
-                        },
-                        model.damage.root(),
-                        model.bar.root(),
-                        model.table.root(),
-                        model.columns.clone(),
                     },
                 },
+                append: model.pending.root(),
             },
         }
     }
@@ -94,6 +121,7 @@ impl Component for Partitions {
     ) -> ComponentParts<Self> {
         let model = Self::new(&sender);
         let widgets = view_output!();
+        model.actions.install(&root, sender.input_sender());
         ComponentParts { model, widgets }
     }
 
@@ -109,6 +137,9 @@ impl Component for Partitions {
             PartitionsInput::SegmentSelected(segment) => self.select_segment(segment),
             PartitionsInput::RowSelected(row) => self.select(row),
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
+            PartitionsInput::Strip(output) => self.take_strip(output, root, &sender),
+            PartitionsInput::Do(deed) => self.act(deed, root, &sender),
+            PartitionsInput::Edited(edits) => Self::push(edits, &sender),
         }
     }
 }

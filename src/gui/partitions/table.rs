@@ -94,7 +94,7 @@ fn columns() -> [gtk::ColumnViewColumn; 8] {
         }),
         column(&gettext("Label"), |row| text(&row.label).upcast()),
         column(&gettext("Start"), |row| size(row.start).upcast()),
-        column(&gettext("Size"), |row| size(row.size).upcast()),
+        column(&gettext("Size"), size_cell),
         column(&gettext("Used"), used_cell),
         column(&gettext("Free"), |row| {
             row.free.map_or_else(|| text(""), size).upcast()
@@ -161,6 +161,29 @@ fn size(bytes: u64) -> gtk::Label {
         .tooltip_text(format::exact_bytes(bytes))
         .css_classes(["numeric"])
         .build()
+}
+
+/// The size, and what it was before the pending edits.
+fn size_cell(row: &Row) -> gtk::Widget {
+    let label = size(row.size);
+    let Some(was) = row.was else {
+        return label.upcast();
+    };
+    label.add_css_class("heading");
+    let was = fill(&gettext("was {size}"), &[("size", &format::size(was))]);
+    let cell = gtk::Box::builder()
+        .orientation(gtk::Orientation::Vertical)
+        .valign(gtk::Align::Center)
+        .build();
+    cell.append(&label);
+    cell.append(
+        &gtk::Label::builder()
+            .label(was)
+            .xalign(0.0)
+            .css_classes(["caption", "dim-label"])
+            .build(),
+    );
+    cell.upcast()
 }
 
 fn partition_cell(row: &Row) -> gtk::Widget {

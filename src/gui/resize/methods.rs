@@ -5,10 +5,11 @@ use relm4::adw::prelude::*;
 use relm4::{ComponentSender, gtk};
 
 use super::draft::{Wish, draft};
-use super::{ResizeForm, ResizeFormWidgets, ResizeInit, helpers};
+use super::{ResizeForm, ResizeFormWidgets, ResizeInit};
 use crate::format;
 use crate::i18n::{fill, gettext};
 use crate::operation::FormOutput;
+use crate::size_input;
 
 impl ResizeForm {
     pub(super) fn new(init: ResizeInit) -> Self {
@@ -57,7 +58,7 @@ impl ResizeForm {
     }
 
     pub(super) fn propose(&self, widgets: &ResizeFormWidgets, sender: &ComponentSender<Self>) {
-        let size = helpers::size(&widgets.size.text(), self.old_size);
+        let size = size_input::size(&widgets.size.text(), self.old_size);
         widgets
             .space
             .set_sensitive(size.is_some_and(|size| size > self.old_size));

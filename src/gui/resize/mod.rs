@@ -1,7 +1,6 @@
 //! The form of *Resize Disk*: a new size, and how the new space is prepared.
 
 mod draft;
-mod helpers;
 mod messages;
 mod methods;
 

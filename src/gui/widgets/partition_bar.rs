@@ -1,7 +1,10 @@
 //! The disk as a bar of segments. Each segment is a button: it takes the focus, has a name and a
 //! tooltip, and a screen reader sees it.
 
+use std::ops::Range;
 use std::rc::Rc;
+
+use platter::plot::strip::Strip;
 
 use relm4::gtk::{self, glib, pango, prelude::*, subclass::prelude::*};
 
@@ -28,6 +31,17 @@ pub(crate) struct Segment {
     pub(crate) fill: Option<f64>,
     /// All of it in words, for the tooltip and for screen readers.
     pub(crate) description: String,
+}
+
+/// Where a widget over the segments is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Over {
+    /// At these pixels from the bar's start.
+    Pixels(Range<i32>),
+    /// At the start of a segment, so many pixels wide.
+    Start(usize, i32),
+    /// At the end of a segment, so many pixels wide.
+    End(usize, i32),
 }
 
 /// The bar.
@@ -63,24 +77,59 @@ impl PartitionBar {
         &self.root
     }
 
-    /// Shows these segments, none selected.
+    /// Shows these segments, none selected. A button keeps the focus as long as there are as many
+    /// segments.
     pub(crate) fn show(&mut self, segments: Vec<Segment>) {
         if self.shown == segments {
             return;
         }
-        for button in self.buttons.drain(..) {
-            self.root.remove(&button);
-        }
         let sizes = segments.iter().map(|segment| segment.size).collect();
         self.layout.imp().sizes.replace(sizes);
+        for button in self.buttons.drain(segments.len().min(self.buttons.len())..) {
+            self.root.remove(&button);
+        }
         for (index, segment) in segments.iter().enumerate() {
-            let button = segment_button(segment);
-            let activate = Rc::clone(&self.activate);
-            button.connect_clicked(move |_| activate(index));
-            self.root.append(&button);
-            self.buttons.push(button);
+            match self.buttons.get(index) {
+                Some(button) => fill_button(button, segment),
+                None => self.add_button(index, segment),
+            }
         }
         self.shown = segments;
+        self.root.queue_allocate();
+    }
+
+    fn add_button(&mut self, index: usize, segment: &Segment) {
+        let button = gtk::ToggleButton::new();
+        fill_button(&button, segment);
+        let activate = Rc::clone(&self.activate);
+        button.connect_clicked(move |_| activate(index));
+        // Before what is laid over the segments.
+        self.root.insert_child_after(&button, self.buttons.last());
+        self.buttons.push(button);
+    }
+
+    /// Adds a widget over the segments; [`Self::place_over`] says where.
+    pub(crate) fn lay_over(&self, widget: &impl IsA<gtk::Widget>) {
+        self.root.append(widget);
+        let entry = (widget.clone().upcast(), None);
+        self.layout.imp().over.borrow_mut().push(entry);
+    }
+
+    /// Says where a widget over the segments is; nowhere, it is not shown.
+    pub(crate) fn place_over(&self, widget: &impl IsA<gtk::Widget>, place: Option<Over>) {
+        widget.set_visible(place.is_some());
+        let mut over = self.layout.imp().over.borrow_mut();
+        if let Some((_, known)) = over.iter_mut().find(|(over, _)| over == widget.as_ref()) {
+            *known = place;
+        }
+        drop(over);
+        self.root.queue_allocate();
+    }
+
+    /// How the bar is drawn in its width, when the segments stand for these bytes.
+    pub(crate) fn strip(&self, bytes: Vec<Range<u64>>) -> Strip {
+        let width = u32::try_from(self.root.width()).unwrap_or(0);
+        Strip::new(bytes, width, LEAST_WIDTH, GAP)
     }
 
     /// Marks one segment, or none.
@@ -91,7 +140,7 @@ impl PartitionBar {
     }
 }
 
-fn segment_button(segment: &Segment) -> gtk::ToggleButton {
+fn fill_button(button: &gtk::ToggleButton, segment: &Segment) {
     let text = gtk::Box::builder()
         .orientation(gtk::Orientation::Vertical)
         .valign(gtk::Align::Center)
@@ -101,18 +150,15 @@ fn segment_button(segment: &Segment) -> gtk::ToggleButton {
     for content in &segment.lines {
         text.append(&line(content, "caption"));
     }
-    let button = gtk::ToggleButton::builder()
-        .child(&fill::new(&text, segment.fill.unwrap_or(0.0)))
-        .css_classes(["segment"])
-        .tooltip_text(format!("{}\n{}", segment.title, segment.description))
-        .build();
-    match segment.colour {
-        Some(colour) => button.add_css_class(&format!("partition-{colour}")),
-        None => button.add_css_class("unallocated"),
-    }
-    a11y::name(&button, &segment.title);
-    a11y::describe(&button, &segment.description);
-    button
+    button.set_child(Some(&fill::new(&text, segment.fill.unwrap_or(0.0))));
+    button.set_tooltip_text(Some(&format!("{}\n{}", segment.title, segment.description)));
+    let colour = match segment.colour {
+        Some(colour) => format!("partition-{colour}"),
+        None => "unallocated".to_owned(),
+    };
+    button.set_css_classes(&["segment", &colour]);
+    a11y::name(button, &segment.title);
+    a11y::describe(button, &segment.description);
 }
 
 fn line(text: &str, class: &str) -> gtk::Label {
@@ -129,13 +175,15 @@ mod imp {
 
     use platter::plot::bar;
 
-    use super::{GAP, LEAST_WIDTH, glib, gtk, visible_children};
+    use super::{GAP, LEAST_WIDTH, Over, glib, gtk, visible_children};
     use gtk::prelude::*;
     use gtk::subclass::prelude::*;
 
     #[derive(Debug, Default)]
     pub(crate) struct BarLayout {
         pub(super) sizes: RefCell<Vec<u64>>,
+        /// What lies over the segments, and where.
+        pub(super) over: RefCell<Vec<(gtk::Widget, Option<Over>)>>,
     }
 
     #[glib::object_subclass]
@@ -154,7 +202,7 @@ mod imp {
             orientation: gtk::Orientation,
             _for_size: i32,
         ) -> (i32, i32, i32, i32) {
-            let children = visible_children(widget);
+            let children = self.segments(widget);
             let sizes = children.iter().map(|child| child.measure(orientation, -1));
             if orientation == gtk::Orientation::Vertical {
                 let height = sizes.map(|(_, natural, ..)| natural).max().unwrap_or(0);
@@ -169,15 +217,46 @@ mod imp {
             let mirrored = widget.direction() == gtk::TextDirection::Rtl;
             let available = u32::try_from(width).unwrap_or(0);
             let places = bar::layout(&self.sizes.borrow(), available, LEAST_WIDTH, GAP);
-            for (child, place) in visible_children(widget).into_iter().zip(places) {
-                let start = i32::try_from(place.start).unwrap_or(width);
-                let end = i32::try_from(place.end).unwrap_or(width);
+            let allocate = |child: &gtk::Widget, start: i32, end: i32| {
                 // GTK complains about less than the minimum; the bar clips what is too much.
                 let (minimum, ..) = child.measure(gtk::Orientation::Horizontal, height);
                 let length = (end - start).max(minimum);
                 let x = if mirrored { width - end } else { start };
                 child.size_allocate(&gtk::Allocation::new(x, 0, length, height), -1);
+            };
+            let pixels = |x: u32| i32::try_from(x).unwrap_or(width);
+            for (child, place) in self.segments(widget).iter().zip(&places) {
+                allocate(child, pixels(place.start), pixels(place.end));
             }
+            for (child, over) in &*self.over.borrow() {
+                let place = match over {
+                    Some(Over::Pixels(place)) => Some(place.clone()),
+                    Some(Over::Start(segment, wide)) => places.get(*segment).map(|place| {
+                        let start = pixels(place.start);
+                        start..start + wide
+                    }),
+                    Some(Over::End(segment, wide)) => places.get(*segment).map(|place| {
+                        let end = pixels(place.end);
+                        end - wide..end
+                    }),
+                    None => None,
+                };
+                // GTK wants every visible child to have a place.
+                let place = place.unwrap_or(-2..-1);
+                if child.is_visible() {
+                    allocate(child, place.start, place.end);
+                }
+            }
+        }
+    }
+
+    impl BarLayout {
+        /// The segments, without what lies over them.
+        fn segments(&self, widget: &gtk::Widget) -> Vec<gtk::Widget> {
+            let mut children = visible_children(widget);
+            let over = self.over.borrow();
+            children.retain(|child| over.iter().all(|(known, _)| known != child));
+            children
         }
     }
 }

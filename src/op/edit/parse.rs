@@ -40,6 +40,22 @@ const FILE_SYSTEMS: &[(&str, FsKind)] = &[
     ("swap", FsKind::Swap),
 ];
 
+/// The types that have a name here, for a table of this kind, each once.
+#[must_use]
+pub fn known_types(table: TableKind) -> Vec<PartitionType> {
+    let mut types: Vec<PartitionType> = Vec::new();
+    for (name, ..) in TYPES {
+        let kind = type_named(name, table);
+        types.extend(kind.filter(|kind| !types.contains(kind)));
+    }
+    types
+}
+
+/// The file systems that can be made, where their programs are installed.
+pub fn known_file_systems() -> impl Iterator<Item = FsKind> {
+    FILE_SYSTEMS.iter().map(|(_, kind)| *kind)
+}
+
 impl Edit {
     /// Parses an edit of a disk with a table of this kind, which says what a type is.
     ///

@@ -7,7 +7,7 @@ const SECTOR: u64 = 512;
 
 /// The size that `text` means for a disk that has `old` bytes: `20G`, `+2G`, `-500M`, `150 %`,
 /// rounded up to whole sectors. `None` for anything else, and for no size at all.
-pub(super) fn size(text: &str, old: u64) -> Option<u64> {
+pub(crate) fn size(text: &str, old: u64) -> Option<u64> {
     let text = text.trim().replace(['\u{a0}', '\u{202f}'], "");
     let bytes = if let Some(percent) = text.strip_suffix('%') {
         let percent: u64 = percent.trim().parse().ok()?;
@@ -23,8 +23,20 @@ pub(super) fn size(text: &str, old: u64) -> Option<u64> {
     (whole > 0 && i64::try_from(whole).is_ok()).then_some(whole)
 }
 
+/// A size as people would type it, to the byte: in the largest unit that leaves no fraction.
+pub(crate) fn text(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units
+        .into_iter()
+        .find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    match whole {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// With a point or a comma, as the user's country writes fractions.
-fn parse(text: &str) -> Option<u64> {
+pub(crate) fn parse(text: &str) -> Option<u64> {
     let text = text.trim().replace(',', ".");
     ByteSize::parse(&text).ok().map(|size| size.0)
 }
@@ -32,6 +44,14 @@ fn parse(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for bytes in [512, 1 << 20, 1524 << 20, 3 << 30, (5 << 30) + 512] {
+            assert_eq!(size(&text(bytes), 0), Some(bytes), "{}", text(bytes));
+        }
+        assert_eq!(text(1524 << 20), "1524 MiB");
+    }
 
     const GIB: u64 = 1 << 30;
 

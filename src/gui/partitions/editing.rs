@@ -1,0 +1,306 @@
+//! Editing: from what the user does with strip, buttons and menus to edits that wait.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use platter::inspect::Contents;
+use platter::op::edit::{Edit, Unfinished, steps};
+use platter::table::{Role, TableKind};
+use relm4::ComponentSender;
+use relm4::gtk::{self, prelude::*};
+
+use super::actions::{self, Deed};
+use super::edit_dialog::Asking;
+use super::target::{self, Target};
+use super::{Partitions, dialogs};
+use crate::disk_layout::{self, Stretch, StretchKind};
+use crate::image_sheets;
+use crate::operation::Request;
+use crate::pane::PaneOutput;
+use crate::session::{Document, EditRequest};
+use crate::widgets::strip_editor::{EditorSegment, StripOutput};
+
+/// Where what is selected lies, to find it again after an edit.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The number that edits call the partition by.
+    number: Option<u32>,
+    range: Range<u64>,
+}
+
+impl Partitions {
+    /// Sends edits to those that wait.
+    pub(super) fn push(edits: Vec<Edit>, sender: &ComponentSender<Self>) {
+        if !edits.is_empty() {
+            let push = EditRequest::Push(edits);
+            sender.output_sender().emit(PaneOutput::Edit(push));
+        }
+    }
+
+    /// Shows the edits that wait for `document`.
+    pub(super) fn show_pending(&mut self, document: &Document) {
+        let Some(contents) = &document.contents else {
+            return;
+        };
+        let pending = &document.pending;
+        self.draft = pending.draft(contents).ok();
+        self.pending
+            .show(steps(contents, pending.edits()), pending.can_redo());
+        self.enable_actions();
+    }
+
+    /// The segments of the strip, and how each may lie.
+    pub(super) fn segments(&self, contents: &Contents) -> Vec<EditorSegment> {
+        let in_strip: Vec<&Stretch> = self
+            .stretches
+            .iter()
+            .filter(|it| it.is_in_strip())
+            .collect();
+        disk_layout::segments(&self.stretches)
+            .into_iter()
+            .zip(in_strip)
+            .map(|(look, stretch)| EditorSegment {
+                look,
+                range: stretch.range.clone(),
+                limits: self
+                    .draft
+                    .as_ref()
+                    .and_then(|draft| target::target(contents, draft, stretch))
+                    .map(|target| target.limits),
+            })
+            .collect()
+    }
+
+    pub(super) fn take_strip(
+        &mut self,
+        output: StripOutput,
+        root: &gtk::Stack,
+        sender: &ComponentSender<Self>,
+    ) {
+        match output {
+            StripOutput::Selected(segment) => self.select_segment(segment),
+            StripOutput::Changed(segment, range) => {
+                self.select_segment(segment);
+                self.change(&range, root, sender);
+            }
+            StripOutput::MenuRequested(segment, place) => {
+                self.select_segment(segment);
+                actions::popup(&self.strip.menu_parent(), &place);
+            }
+        }
+    }
+
+    /// The selected partition gets these bytes; the user is asked where the disk has to grow.
+    fn change(&self, range: &Range<u64>, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+        let (Some(target), Some(draft)) = (self.target(), &self.draft) else {
+            return;
+        };
+        let edits = target::edits(draft, &target, range);
+        if target::growth(draft, range.end).is_none() {
+            Self::push(edits, sender);
+        } else if let Some(asking) = self.asking(root, sender) {
+            dialogs::offer_growth(&asking, draft, edits, range.end);
+        }
+    }
+
+    /// Does what a button, a menu or a key asks for.
+    pub(super) fn act(&self, deed: Deed, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+        match deed {
+            Deed::Undo => Self::request(EditRequest::Undo, sender),
+            Deed::Redo => Self::request(EditRequest::Redo, sender),
+            Deed::Discard => Self::request(EditRequest::Discard, sender),
+            Deed::Try => self.operate(
+                |document| image_sheets::edits_request(document, true),
+                sender,
+            ),
+            Deed::Apply => {
+                self.operate(
+                    |document| image_sheets::edits_request(document, false),
+                    sender,
+                );
+            }
+            Deed::UndoApplied => self.operate(image_sheets::undo_edit_request, sender),
+            Deed::NewGpt => Self::push(vec![Edit::NewTable(TableKind::Gpt)], sender),
+            Deed::NewMbr => Self::push(vec![Edit::NewTable(TableKind::Mbr)], sender),
+            Deed::RepairGpt => Self::push(vec![Edit::RepairGpt], sender),
+            Deed::New | Deed::GrowDisk => self.ask_of_disk(deed, root, sender),
+            _ => self.act_on_partition(deed, root, sender),
+        }
+    }
+
+    fn act_on_partition(&self, deed: Deed, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+        let (Some(target), Some(draft), Some(asking)) =
+            (self.target(), &self.draft, self.asking(root, sender))
+        else {
+            return;
+        };
+        let number = target.number;
+        match deed {
+            Deed::Delete => Self::push(vec![Edit::Delete(number)], sender),
+            Deed::Resize => dialogs::resize(&asking, draft, &target),
+            Deed::Format => dialogs::format(&asking, &target),
+            Deed::Label => dialogs::name(&asking, &target, &self.label(), true),
+            Deed::Name => {
+                let old = target.partition.name.clone().unwrap_or_default();
+                dialogs::name(&asking, &target, &old, false);
+            }
+            Deed::Type => dialogs::kind(&asking, draft, &target),
+            Deed::Active => {
+                Self::push(vec![Edit::Active(number, !target.partition.active)], sender);
+            }
+            Deed::NewUuid => Self::push(vec![Edit::FsUuid(number)], sender),
+            Deed::Check => Self::push(vec![Edit::Check(number)], sender),
+            Deed::Repair => Self::push(vec![Edit::Repair(number)], sender),
+            _ => {}
+        }
+    }
+
+    fn ask_of_disk(&self, deed: Deed, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+        let (Some(draft), Some(asking)) = (&self.draft, self.asking(root, sender)) else {
+            return;
+        };
+        if deed == Deed::GrowDisk {
+            dialogs::grow_disk(&asking, draft);
+        } else if let Some((free, logical)) = self.free() {
+            dialogs::new_partition(&asking, draft, &free, logical);
+        }
+    }
+
+    fn request(request: EditRequest, sender: &ComponentSender<Self>) {
+        sender.output_sender().emit(PaneOutput::Edit(request));
+    }
+
+    fn operate(
+        &self,
+        request: impl Fn(&Rc<Document>) -> Option<Request>,
+        sender: &ComponentSender<Self>,
+    ) {
+        if let Some(request) = self.document.as_ref().and_then(request) {
+            sender.output_sender().emit(PaneOutput::Operate(request));
+        }
+    }
+
+    fn asking(&self, root: &gtk::Stack, sender: &ComponentSender<Self>) -> Option<Asking> {
+        let document = self.document.as_ref()?;
+        Some(Asking {
+            window: root.root().and_downcast(),
+            contents: Arc::clone(document.contents.as_ref()?),
+            pending: Rc::clone(&document.pending),
+            input: sender.input_sender().clone(),
+        })
+    }
+
+    /// The selected partition.
+    fn target(&self) -> Option<Target> {
+        let stretch = self.stretches.get(self.selected?)?;
+        target::target(self.contents.as_ref()?, self.draft.as_ref()?, stretch)
+    }
+
+    /// The label of the selected partition's file system.
+    fn label(&self) -> String {
+        let found = || {
+            let stretch = self.stretches.get(self.selected?)?;
+            let StretchKind::Partition(index) = stretch.kind else {
+                return None;
+            };
+            let volume = disk_layout::volume_of(self.contents.as_ref()?, Some(index))?;
+            volume.file_system.as_ref()?.label.clone()
+        };
+        found().unwrap_or_default()
+    }
+
+    /// The free space that is selected, or else the largest; whether it is for logical partitions.
+    fn free(&self) -> Option<(Range<u64>, bool)> {
+        let free = |stretch: &Stretch| match stretch.kind {
+            StretchKind::Free { logical } => Some((stretch.range.clone(), logical)),
+            _ => None,
+        };
+        let selected = self.selected.and_then(|row| self.stretches.get(row));
+        selected.and_then(free).or_else(|| {
+            let all = self.stretches.iter().filter_map(free);
+            all.max_by_key(|(range, _)| range.end - range.start)
+        })
+    }
+
+    /// Where what is selected lies.
+    pub(super) fn selected_place(&self) -> Option<Place> {
+        let stretch = self.stretches.get(self.selected?)?;
+        Some(Place {
+            number: self.target().map(|target| target.number),
+            range: stretch.range.clone(),
+        })
+    }
+
+    /// What is now where `place` was: the same partition, or what lies at its start.
+    pub(super) fn nearest(&self, place: &Place) -> usize {
+        let (Some(contents), Some(draft)) = (&self.contents, &self.draft) else {
+            return 0;
+        };
+        let same = place.number.and_then(|number| {
+            self.stretches.iter().position(|stretch| {
+                target::target(contents, draft, stretch).is_some_and(|it| it.number == number)
+            })
+        });
+        let there = |start: u64| {
+            self.stretches.iter().rposition(|stretch| {
+                !matches!(stretch.kind, StretchKind::Extended(_)) && stretch.range.contains(&start)
+            })
+        };
+        same.or_else(|| there(place.range.start))
+            .or_else(|| there(place.range.end.saturating_sub(1)))
+            .unwrap_or(0)
+    }
+
+    /// What can be done with what is selected.
+    pub(super) fn enable_actions(&self) {
+        let target = self.target();
+        let document = self.document.as_deref();
+        let contents = self.contents.as_deref();
+        self.actions.enable(|deed| {
+            let (Some(document), Some(contents)) = (document, contents) else {
+                return false;
+            };
+            let idle = document.busy.is_none()
+                && document.unfinished != Some(Unfinished::Interrupted)
+                && document.contents.is_some();
+            idle && match deed {
+                Deed::Undo => document.pending.can_undo(),
+                Deed::Redo => document.pending.can_redo(),
+                Deed::Discard | Deed::Try | Deed::Apply => !document.pending.is_empty(),
+                Deed::UndoApplied => document.unfinished == Some(Unfinished::Undoable),
+                Deed::New => target::has_table(contents) && self.free().is_some(),
+                Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr => true,
+                Deed::RepairGpt => contents.table.kind == TableKind::Gpt,
+                _ => target
+                    .as_ref()
+                    .is_some_and(|target| self.can(deed, target, contents)),
+            }
+        });
+    }
+
+    fn can(&self, deed: Deed, target: &Target, contents: &Contents) -> bool {
+        let try_edit = |edit: Edit| {
+            let Some(document) = &self.document else {
+                return false;
+            };
+            let Some(read) = &document.contents else {
+                return false;
+            };
+            let mut pending = platter::op::edit::Pending::clone(&document.pending);
+            pending.push(read, &[edit]).is_ok()
+        };
+        let number = target.number;
+        match deed {
+            Deed::Format => target.partition.role != Role::Extended,
+            Deed::Name => contents.table.kind == TableKind::Gpt,
+            Deed::Label => try_edit(Edit::Label(number, "x".to_owned())),
+            Deed::NewUuid => try_edit(Edit::FsUuid(number)),
+            Deed::Check => try_edit(Edit::Check(number)),
+            Deed::Repair => try_edit(Edit::Repair(number)),
+            Deed::Type => target.partition.role != Role::Extended,
+            Deed::Delete => try_edit(Edit::Delete(number)),
+            _ => true,
+        }
+    }
+}

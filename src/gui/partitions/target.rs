@@ -1,0 +1,224 @@
+//! What can be done with a stretch of the disk, and the edits that a drag or a form means.
+
+use std::ops::Range;
+
+use platter::fs::change::{Action, Capability, capability};
+use platter::inspect::Contents;
+use platter::op::edit::{Amount, Draft, Edit};
+use platter::plot::strip::Limits;
+use platter::table::{Partition, Role, TableKind};
+use platter::units::{MIB, align_up};
+
+use crate::describe;
+use crate::disk_layout::{Stretch, StretchKind, volume_of};
+use crate::i18n::{fill, gettext};
+
+/// Where borders go.
+const ALIGNMENT: u64 = MIB;
+
+/// A partition as it will be, with what an edit needs to know of it.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The number that edits call it by.
+    pub(super) number: u32,
+    pub(super) partition: Partition,
+    pub(super) limits: Limits,
+}
+
+/// The partition of a stretch of `shown`, the disk as `draft` makes it.
+pub(super) fn target(shown: &Contents, draft: &Draft, stretch: &Stretch) -> Option<Target> {
+    let (StretchKind::Partition(index) | StretchKind::Extended(index)) = stretch.kind else {
+        return None;
+    };
+    let partition = shown.table.partitions.get(index)?.clone();
+    let change = draft.change_of(&partition)?;
+    let number = change.number_before.unwrap_or(partition.number);
+    let room = draft.room_around(number)?;
+    let is_last = shown
+        .table
+        .partitions
+        .iter()
+        .all(|other| other.range.start <= partition.range.start || other.role == Role::Logical);
+    let limits = Limits {
+        room,
+        open_end: is_last && partition.role == Role::Primary,
+        least: least(shown, draft, &partition, index),
+        alignment: ALIGNMENT,
+    };
+    Some(Target {
+        number,
+        partition,
+        limits,
+    })
+}
+
+/// The fewest bytes that hold what is in a partition, as far as that is known without asking its
+/// tool, which has the last word in the trial.
+fn least(shown: &Contents, draft: &Draft, partition: &Partition, index: usize) -> u64 {
+    let inside = shown
+        .table
+        .partitions
+        .iter()
+        .filter(|other| partition.role == Role::Extended && other.role == Role::Logical);
+    if partition.role == Role::Extended {
+        let end = inside.map(|logical| logical.range.end).max();
+        return end.map_or(ALIGNMENT, |end| end.saturating_sub(partition.range.start));
+    }
+    let Some(change) = draft.change_of(partition) else {
+        return ALIGNMENT;
+    };
+    let (None, Some(before)) = (&change.make, &change.before) else {
+        return ALIGNMENT;
+    };
+    let whole = before.end - before.start;
+    let Some(fs) = change.fs else {
+        return whole;
+    };
+    match capability(fs, Action::Shrink) {
+        Capability::Native | Capability::Tool { .. } => {
+            let volume = volume_of(shown, Some(index));
+            let usage = volume.and_then(|volume| volume.file_system.as_ref()?.usage);
+            let used = usage.map_or(0, |usage| usage.used);
+            align_up(used, ALIGNMENT)
+                .unwrap_or(whole)
+                .clamp(ALIGNMENT, whole)
+        }
+        Capability::Missing { .. } | Capability::Never(_) => whole,
+    }
+}
+
+/// Why a partition cannot be made smaller than it is; `None` when it can.
+pub(super) fn why_not_smaller(draft: &Draft, target: &Target) -> Option<String> {
+    let change = draft.change_of(&target.partition)?;
+    if change.make.is_some() || change.before.is_none() {
+        return None;
+    }
+    let Some(fs) = change.fs else {
+        return Some(gettext(
+            "What it contains is not known, so it cannot be made smaller.",
+        ));
+    };
+    match capability(fs, Action::Shrink) {
+        Capability::Native | Capability::Tool { .. } => None,
+        Capability::Never(why) => Some(fill(
+            &gettext("It cannot be made smaller: {reason}."),
+            &[("reason", why)],
+        )),
+        Capability::Missing { package, .. } => Some(missing(package)),
+    }
+}
+
+/// "The package “xfsprogs” is needed for this."
+pub(super) fn missing(package: &str) -> String {
+    fill(
+        &gettext("The package “{package}” is needed for this."),
+        &[("package", package)],
+    )
+}
+
+/// The edits that give a partition these bytes. Where they pass the end of the disk, the disk
+/// grows first.
+pub(super) fn edits(draft: &Draft, target: &Target, range: &Range<u64>) -> Vec<Edit> {
+    let was = &target.partition.range;
+    let (old, new) = (was.end - was.start, range.end.saturating_sub(range.start));
+    let number = target.number;
+    let mut edits: Vec<Edit> = growth(draft, range.end).into_iter().collect();
+    let shift =
+        (was.start != range.start).then_some(Edit::Move(number, Amount::Exactly(range.start)));
+    let resize = (old != new).then_some(Edit::Resize(number, Amount::Exactly(new)));
+    // What gets longer needs its new place first, what gets shorter has to fit it.
+    if new > old {
+        edits.extend(shift.into_iter().chain(resize));
+    } else {
+        edits.extend(resize.into_iter().chain(shift));
+    }
+    edits
+}
+
+/// The disk's growth that a partition needs which ends at `end`.
+pub(super) fn growth(draft: &Draft, end: u64) -> Option<Edit> {
+    let table = &draft.table;
+    let more = end.checked_sub(table.usable.end).filter(|more| *more > 0)?;
+    let size = table.disk_size.checked_add(align_up(more, MIB)?)?;
+    Some(Edit::ResizeDisk(Amount::Exactly(size)))
+}
+
+/// File systems that can be made, with how they are called, and a note where a package is missing.
+pub(super) fn file_systems() -> Vec<(platter::fs::FsKind, String)> {
+    platter::op::edit::known_file_systems()
+        .map(|fs| {
+            let name = describe::fs_name(fs);
+            let name = match capability(fs, Action::Make) {
+                Capability::Missing { package, .. } => fill(
+                    &gettext("{fs} (needs {package})"),
+                    &[("fs", &name), ("package", package)],
+                ),
+                _ => name,
+            };
+            (fs, name)
+        })
+        .collect()
+}
+
+/// Whether the disk has a table at all.
+pub(super) fn has_table(contents: &Contents) -> bool {
+    contents.table.kind != TableKind::None
+}
+
+#[cfg(test)]
+mod tests {
+    use platter::op::edit::fold;
+
+    use super::*;
+    use crate::disk_layout::fixture::{MIB, mbr_disk};
+    use crate::disk_layout::stretches;
+
+    fn target_of(number: u32) -> (Draft, Target) {
+        let contents = mbr_disk();
+        let draft = fold(&contents, &[]).unwrap();
+        let target = stretches(&contents)
+            .iter()
+            .filter_map(|stretch| target(&contents, &draft, stretch))
+            .find(|target| target.number == number)
+            .unwrap();
+        (draft, target)
+    }
+
+    fn words(edits: &[Edit]) -> Vec<String> {
+        edits.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn room_is_what_the_neighbours_leave() {
+        let (_, root) = target_of(1);
+        assert_eq!(root.limits.room, MIB..101 * MIB);
+        assert!(!root.limits.open_end);
+        let (_, logical) = target_of(5);
+        assert_eq!(logical.limits.room, 102 * MIB..301 * MIB);
+        // Nobody knows what is in it.
+        assert_eq!(logical.limits.least, 100 * MIB);
+        let (draft, extended) = target_of(2);
+        assert_eq!(extended.limits.room, 101 * MIB..400 * MIB);
+        assert_eq!(extended.limits.least, 101 * MIB);
+        assert!(why_not_smaller(&draft, &logical).is_some());
+    }
+
+    #[test]
+    fn a_drag_becomes_the_edits_that_have_an_order() {
+        let (draft, logical) = target_of(5);
+        let edit = |range| words(&edits(&draft, &logical, &range));
+        assert_eq!(edit(102 * MIB..301 * MIB), ["resize 5 199M"]);
+        assert_eq!(edit(150 * MIB..250 * MIB), ["move 5 150M"]);
+        assert_eq!(edit(110 * MIB..260 * MIB), ["move 5 110M", "resize 5 150M"]);
+        assert_eq!(edit(152 * MIB..202 * MIB), ["resize 5 50M", "move 5 152M"]);
+        assert!(edit(102 * MIB..202 * MIB).is_empty());
+    }
+
+    #[test]
+    fn a_disk_grows_by_what_passes_its_end() {
+        let (draft, _) = target_of(1);
+        assert_eq!(growth(&draft, 400 * MIB), None);
+        let growth = growth(&draft, 1024 * MIB + 1).unwrap();
+        assert_eq!(growth.to_string(), "resize-disk 1025M");
+    }
+}
