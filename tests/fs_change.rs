@@ -132,6 +132,16 @@ fn ext4_grows_and_shrinks_with_its_files() {
     );
     let least = least.unwrap();
     assert!((12 * MIB..40 * MIB).contains(&least), "{least}");
+    // It was given only the first few MiB, and says the same of all.
+    let told = run_tool("resize2fs", ["-P".as_ref(), volume.path().as_os_str()]);
+    let told = told.trim().rsplit(' ').next().unwrap();
+    let blocks: u64 = told.parse().unwrap();
+    let block_size = identify(&volume.open())
+        .unwrap()
+        .unwrap()
+        .block_size
+        .unwrap();
+    assert_eq!(least, blocks * block_size);
     volume.change(FsKind::Ext4, &Change::Shrink(40 * MIB));
     let size = |volume: &Volume| identify(&volume.open()).unwrap().unwrap().size.unwrap();
     assert_eq!(size(&volume), 40 * MIB);

@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use platter::chain::Chain;
-use platter::fs::change;
 use platter::inspect::Contents;
 use platter::op::edit::{self, Change, Draft, Edit, Trial, Unfinished};
-use platter::storage::{Storage, WindowStorage};
+use platter::storage::Storage;
 use platter::table::TableKind;
 use platter::units::ByteSize;
 use platter::{Control, Error, Stop};
@@ -208,12 +207,7 @@ fn draft(disk: &Arc<dyn Storage>, ops: &[String], folder: &Path) -> Result<Draft
     let mut draft = Draft::new(&Contents::read(disk)?);
     let control = Control::new();
     let mut minimum = |partition: &Change| -> Result<u64, String> {
-        let (Some(before), Some(fs)) = (&partition.before, partition.fs) else {
-            return Err("its content has no smallest size".to_owned());
-        };
-        let window = WindowStorage::new(Arc::clone(disk), before.clone());
-        let window = window.map_err(|error| error.to_string())?;
-        change::minimum_size(&window, fs, folder, &control).map_err(|stop| stop.to_string())
+        edit::smallest(disk, partition, folder, &control).map_err(|stop| stop.to_string())
     };
     for op in ops {
         let kind = match draft.table.kind {

@@ -13,6 +13,7 @@
 //! | `preview` | the disk afterwards as if it had been read |
 //! | `sheet` | what a user is told before it is applied |
 //! | `by_hand` | the commands that would do the same |
+//! | `smallest` | how small a partition can be made |
 //! | `trial` | carrying it out without touching the image |
 //! | `apply` | making it real, going on after a crash, undoing |
 //! | `place` | where the journal of an image is, and whose it is |
@@ -27,6 +28,7 @@ mod pending;
 mod place;
 mod preview;
 mod sheet;
+mod smallest;
 mod trial;
 
 pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
@@ -37,6 +39,7 @@ pub use pending::{Pending, fold};
 pub use place::journal_path;
 pub use preview::preview;
 pub use sheet::{Step, sheet, steps, trial_sheet};
+pub use smallest::smallest;
 pub use trial::{Report, Trial};
 
 use uuid::Uuid;

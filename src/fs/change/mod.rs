@@ -27,6 +27,7 @@ use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
 use crate::storage::{Storage, WritableStorage};
+use crate::units::MIB;
 
 use scratch::Scratch;
 
@@ -140,12 +141,40 @@ pub fn minimum_size(
     match capability(kind, Action::Shrink) {
         Capability::Native => Ok(swap::MINIMUM),
         Capability::Tool { .. } => {
-            let scratch = Scratch::copy(partition, scratch::Content::Of(kind), folder, control)?;
+            let content = if reads_head_only(kind, partition)? {
+                // Superblock and group descriptors, twice as much as those of 1 KiB blocks take.
+                scratch::Content::Head(4 * MIB + partition.size()? / 65536)
+            } else {
+                scratch::Content::Of(kind)
+            };
+            let scratch = Scratch::copy(partition, content, folder, control)?;
             Ok(commands::minimum_size(kind, scratch.path(), control)?)
         }
         Capability::Missing { program, package } => Err(missing(program, package).into()),
         Capability::Never(reason) => Err(Error::unsupported(reason).into()),
     }
+}
+
+/// Whether [`minimum_size`] reads only a few MiB of a file system of this kind, however large: then
+/// it can be asked in passing.
+#[must_use]
+pub fn minimum_is_cheap(kind: FsKind) -> bool {
+    matches!(
+        kind,
+        FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 | FsKind::Swap
+    )
+}
+
+/// `resize2fs -P` counts with superblock and group descriptors, which lie at the beginning unless
+/// the feature meta_bg spreads them.
+fn reads_head_only(kind: FsKind, partition: &dyn Storage) -> Result<bool> {
+    const META_BG: u32 = 0x10;
+    let mut incompatible = [0; 4];
+    if !minimum_is_cheap(kind) || partition.size()? < 2048 {
+        return Ok(false);
+    }
+    partition.read_at(&mut incompatible, 1024 + 0x60)?;
+    Ok(u32::from_le_bytes(incompatible) & META_BG == 0)
 }
 
 /// Mends what a file system knows of its own place after its partition has moved to byte offset

@@ -66,7 +66,7 @@ impl Partitions {
                 limits: self
                     .draft
                     .as_ref()
-                    .and_then(|draft| target::target(contents, draft, stretch))
+                    .and_then(|draft| target::target(contents, draft, &self.smallest, stretch))
                     .map(|target| target.limits),
             })
             .collect()
@@ -194,7 +194,12 @@ impl Partitions {
     /// The selected partition.
     fn target(&self) -> Option<Target> {
         let stretch = self.stretches.get(self.selected?)?;
-        target::target(self.contents.as_ref()?, self.draft.as_ref()?, stretch)
+        target::target(
+            self.contents.as_ref()?,
+            self.draft.as_ref()?,
+            &self.smallest,
+            stretch,
+        )
     }
 
     /// The label of the selected partition's file system.
@@ -239,7 +244,8 @@ impl Partitions {
         };
         let same = place.number.and_then(|number| {
             self.stretches.iter().position(|stretch| {
-                target::target(contents, draft, stretch).is_some_and(|it| it.number == number)
+                target::target(contents, draft, &self.smallest, stretch)
+                    .is_some_and(|it| it.number == number)
             })
         });
         let there = |start: u64| {

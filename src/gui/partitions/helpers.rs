@@ -1,11 +1,14 @@
 //! What the pane says: the table's head, its rows, and the details of one of them.
 
 use platter::fs::FileSystem;
+use platter::fs::change::{Action, Capability, capability};
 use platter::inspect::Contents;
-use platter::op::edit::Draft;
+use platter::op::edit::{Change, Draft};
 use platter::table::{Partition, PartitionTable, PartitionType, Role, TableKind};
 use platter::units::MIB;
 
+use super::smallest::Smallest;
+use super::target;
 use crate::describe;
 use crate::disk_layout::{Stretch, StretchKind, volume_of};
 use crate::facts::{Fact, FactGroup, Tone};
@@ -35,8 +38,8 @@ pub(super) struct Row {
     pub(super) was: Option<u64>,
     /// Bytes used, and that of its size.
     pub(super) used: Option<(u64, f64)>,
-    /// Bytes free.
-    pub(super) free: Option<u64>,
+    /// How small it can be made, or why it cannot be made smaller.
+    pub(super) least: Option<Result<u64, String>>,
     /// What its start is a multiple of, at most [`GOOD_ALIGNMENT`], and whether that is good.
     pub(super) alignment: Option<(u64, bool)>,
 }
@@ -55,19 +58,25 @@ pub(super) fn head(table: &PartitionTable) -> String {
 }
 
 /// The rows, one for each stretch.
-pub(super) fn rows(contents: &Contents, stretches: &[Stretch], draft: Option<&Draft>) -> Vec<Row> {
+pub(super) fn rows(
+    contents: &Contents,
+    stretches: &[Stretch],
+    draft: Option<&Draft>,
+    smallest: &Smallest,
+) -> Vec<Row> {
     stretches
         .iter()
-        .map(|stretch| row(contents, stretch, draft))
+        .map(|stretch| row(contents, stretch, draft, smallest))
         .collect()
 }
 
-fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>) -> Row {
+fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>, smallest: &Smallest) -> Row {
     let partition = partition_of(contents, stretch.kind);
-    let before = draft.zip(partition).and_then(|(draft, partition)| {
-        let before = draft.change_of(partition)?.before.as_ref()?;
-        Some(before.end - before.start)
-    });
+    let change = draft
+        .zip(partition)
+        .and_then(|(draft, partition)| draft.change_of(partition));
+    let before = change.and_then(|change| change.before.as_ref());
+    let before = before.map(|before| before.end - before.start);
     let file_system = file_system_of(contents, stretch.kind);
     Row {
         colour: stretch.colour,
@@ -82,11 +91,23 @@ fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>) -> Row {
         size: stretch.size(),
         was: before.filter(|before| *before != stretch.size()),
         used: stretch.used.zip(stretch.used_fraction()),
-        free: file_system.and_then(|found| Some(found.usage?.free)),
+        least: change.and_then(|change| least(change, smallest)),
         alignment: partition.map(|partition| {
             let alignment = partition.alignment();
             (alignment.min(GOOD_ALIGNMENT), alignment >= GOOD_ALIGNMENT)
         }),
+    }
+}
+
+/// Only of what was on the disk, and is to stay.
+fn least(change: &Change, smallest: &Smallest) -> Option<Result<u64, String>> {
+    if change.make.is_some() || change.before.is_none() {
+        return None;
+    }
+    match capability(change.fs?, Action::Shrink) {
+        Capability::Native | Capability::Tool { .. } => smallest.of(change).map(Ok),
+        Capability::Never(why) => Some(Err(why.to_owned())),
+        Capability::Missing { package, .. } => Some(Err(target::missing(package))),
     }
 }
 
@@ -338,12 +359,11 @@ mod tests {
     fn rows_show_use_and_alignment() {
         let contents = mbr_disk();
         let stretches = stretches(&contents);
-        let rows = rows(&contents, &stretches, None);
+        let rows = rows(&contents, &stretches, None, &Smallest::default());
         let root = rows.iter().find(|row| row.label == "root").unwrap();
         assert_eq!(root.partition, "1 Linux");
         assert_eq!(root.file_system, "ext4");
         assert_eq!(root.used, Some((25 << 20, 0.25)));
-        assert_eq!(root.free, Some(75 << 20));
         assert_eq!(root.alignment, Some((1 << 20, true)));
         let logical = rows
             .iter()

@@ -3,6 +3,7 @@
 use platter::op::edit::Edit;
 
 use super::actions::Deed;
+use super::smallest::SmallestKey;
 use crate::pane::PaneInput;
 use crate::widgets::fact_list::FactAction;
 use crate::widgets::strip_editor::StripOutput;
@@ -24,6 +25,20 @@ pub(crate) enum PartitionsInput {
     Do(Deed),
     /// A dialog has made these edits.
     Edited(Vec<Edit>),
+}
+
+/// What was found out off the main thread.
+#[derive(Debug)]
+pub(crate) enum PartitionsCommand {
+    /// How small a partition can be made, in bytes.
+    Smallest {
+        /// Of which reading of which image.
+        key: SmallestKey,
+        /// Its number on the disk as it was read.
+        number: u32,
+        /// The bytes.
+        bytes: u64,
+    },
 }
 
 impl From<PaneInput> for PartitionsInput {

@@ -9,8 +9,10 @@ use relm4::gtk::{self, glib};
 
 use super::actions::Actions;
 use super::pending_list::PendingList;
+use super::smallest::Smallest;
 use super::table::Table;
 use super::{Partitions, PartitionsInput, PartitionsWidgets, helpers};
+use crate::background::Background;
 use crate::describe;
 use crate::disk_layout::{self, StretchKind};
 use crate::i18n::gettext;
@@ -24,7 +26,7 @@ const COLUMN_WIDTH: i32 = 340;
 const COLUMN_SPACING: i32 = 24;
 
 impl Partitions {
-    pub(super) fn new(sender: &ComponentSender<Self>) -> Self {
+    pub(super) fn new(background: Background, sender: &ComponentSender<Self>) -> Self {
         let input = sender.input_sender().clone();
         let strip = StripEditor::new(&gettext("Partitions"), move |output| {
             input.emit(PartitionsInput::Strip(output));
@@ -41,10 +43,12 @@ impl Partitions {
             columns.append(list.root());
         }
         Self {
+            background,
             document: None,
             visible: false,
             contents: None,
             draft: None,
+            smallest: Smallest::default(),
             stretches: Vec::new(),
             selected: None,
             strip,
@@ -62,6 +66,7 @@ impl Partitions {
         input: PaneInput,
         widgets: &PartitionsWidgets,
         root: &gtk::Stack,
+        sender: &ComponentSender<Self>,
     ) {
         match input {
             PaneInput::Show(document) => self.document = Some(document),
@@ -71,6 +76,8 @@ impl Partitions {
         }
         if let Some(document) = self.document.clone().filter(|_| self.visible) {
             self.show(&document, widgets, root);
+            self.smallest
+                .ask(&document, &self.background, sender.command_sender());
         }
     }
 
@@ -92,6 +99,13 @@ impl Partitions {
         }
         self.contents = Some(Arc::clone(contents));
         self.show_contents(contents, widgets);
+    }
+
+    /// Shows the same with what is known of it by now.
+    pub(super) fn show_again(&mut self, widgets: &PartitionsWidgets) {
+        if let Some(contents) = self.contents.clone() {
+            self.show_contents(&contents, widgets);
+        }
     }
 
     /// Selects a segment of the strip: the row of the table follows.
@@ -136,7 +150,12 @@ impl Partitions {
         let selected = self.selected_place();
         self.stretches = disk_layout::stretches(contents);
         self.strip.show(self.segments(contents));
-        let rows = helpers::rows(contents, &self.stretches, self.draft.as_ref());
+        let rows = helpers::rows(
+            contents,
+            &self.stretches,
+            self.draft.as_ref(),
+            &self.smallest,
+        );
         self.table.show(rows);
         self.select(selected.map_or_else(|| self.most_interesting(), |place| self.nearest(&place)));
     }

@@ -9,6 +9,7 @@ mod helpers;
 mod messages;
 mod methods;
 mod pending_list;
+mod smallest;
 mod table;
 mod target;
 
@@ -21,8 +22,9 @@ use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
-pub(crate) use messages::PartitionsInput;
+pub(crate) use messages::{PartitionsCommand, PartitionsInput};
 
+use crate::background::Background;
 use crate::disk_layout::Stretch;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
@@ -30,10 +32,12 @@ use crate::widgets::fact_list::FactList;
 use crate::widgets::strip_editor::StripEditor;
 use actions::Actions;
 use pending_list::PendingList;
+use smallest::Smallest;
 use table::Table;
 
 /// The pane's model.
 pub(crate) struct Partitions {
+    background: Background,
     /// The selected image: shown when the pane is visible, no earlier.
     document: Option<Rc<Document>>,
     visible: bool,
@@ -41,6 +45,7 @@ pub(crate) struct Partitions {
     contents: Option<Arc<Contents>>,
     /// What the pending edits make of the disk.
     draft: Option<Draft>,
+    smallest: Smallest,
     stretches: Vec<Stretch>,
     /// Index in `stretches`.
     selected: Option<usize>,
@@ -59,7 +64,7 @@ impl Component for Partitions {
     type Init = PaneInit;
     type Input = PartitionsInput;
     type Output = PaneOutput;
-    type CommandOutput = ();
+    type CommandOutput = PartitionsCommand;
 
     view! {
         gtk::Stack {
@@ -115,11 +120,11 @@ impl Component for Partitions {
     }
 
     fn init(
-        _init: Self::Init,
+        init: Self::Init,
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let model = Self::new(&sender);
+        let model = Self::new(init.background, &sender);
         let widgets = view_output!();
         model.actions.install(&root, sender.input_sender());
         ComponentParts { model, widgets }
@@ -133,13 +138,29 @@ impl Component for Partitions {
         root: &Self::Root,
     ) {
         match message {
-            PartitionsInput::Pane(input) => self.take(input, widgets, root),
+            PartitionsInput::Pane(input) => self.take(input, widgets, root, &sender),
             PartitionsInput::SegmentSelected(segment) => self.select_segment(segment),
             PartitionsInput::RowSelected(row) => self.select(row),
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
             PartitionsInput::Strip(output) => self.take_strip(output, root, &sender),
             PartitionsInput::Do(deed) => self.act(deed, root, &sender),
             PartitionsInput::Edited(edits) => Self::push(edits, &sender),
+        }
+    }
+
+    fn update_cmd_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: Self::CommandOutput,
+        _sender: ComponentSender<Self>,
+        _root: &Self::Root,
+    ) {
+        match message {
+            PartitionsCommand::Smallest { key, number, bytes } => {
+                if self.smallest.take(key, number, bytes) {
+                    self.show_again(widgets);
+                }
+            }
         }
     }
 }

@@ -96,9 +96,7 @@ fn columns() -> [gtk::ColumnViewColumn; 8] {
         column(&gettext("Start"), |row| size(row.start).upcast()),
         column(&gettext("Size"), size_cell),
         column(&gettext("Used"), used_cell),
-        column(&gettext("Free"), |row| {
-            row.free.map_or_else(|| text(""), size).upcast()
-        }),
+        column(&gettext("Can shrink to"), least_cell),
         column(&gettext("Alignment"), alignment_cell),
     ]
 }
@@ -227,6 +225,21 @@ fn used_cell(row: &Row) -> gtk::Widget {
     cell.append(&label);
     cell.append(&bar);
     cell.upcast()
+}
+
+/// How small it can be made; a dash, with the reason, for what stays as it is.
+fn least_cell(row: &Row) -> gtk::Widget {
+    match &row.least {
+        None => text("").upcast(),
+        Some(Ok(bytes)) => size(*bytes).upcast(),
+        Some(Err(why)) => {
+            let label = text("–");
+            label.add_css_class("dim-label");
+            label.set_tooltip_text(Some(why));
+            a11y::name(&label, why);
+            label.upcast()
+        }
+    }
 }
 
 fn alignment_cell(row: &Row) -> gtk::Widget {

@@ -9,6 +9,7 @@ use platter::plot::strip::Limits;
 use platter::table::{Partition, Role, TableKind};
 use platter::units::{MIB, align_up};
 
+use super::smallest::Smallest;
 use crate::describe;
 use crate::disk_layout::{Stretch, StretchKind, volume_of};
 use crate::i18n::{fill, gettext};
@@ -26,7 +27,12 @@ pub(super) struct Target {
 }
 
 /// The partition of a stretch of `shown`, the disk as `draft` makes it.
-pub(super) fn target(shown: &Contents, draft: &Draft, stretch: &Stretch) -> Option<Target> {
+pub(super) fn target(
+    shown: &Contents,
+    draft: &Draft,
+    smallest: &Smallest,
+    stretch: &Stretch,
+) -> Option<Target> {
     let (StretchKind::Partition(index) | StretchKind::Extended(index)) = stretch.kind else {
         return None;
     };
@@ -42,7 +48,7 @@ pub(super) fn target(shown: &Contents, draft: &Draft, stretch: &Stretch) -> Opti
     let limits = Limits {
         room,
         open_end: is_last && partition.role == Role::Primary,
-        least: least(shown, draft, &partition, index),
+        least: least(shown, draft, smallest, &partition, index),
         alignment: ALIGNMENT,
     };
     Some(Target {
@@ -52,9 +58,15 @@ pub(super) fn target(shown: &Contents, draft: &Draft, stretch: &Stretch) -> Opti
     })
 }
 
-/// The fewest bytes that hold what is in a partition, as far as that is known without asking its
-/// tool, which has the last word in the trial.
-fn least(shown: &Contents, draft: &Draft, partition: &Partition, index: usize) -> u64 {
+/// The fewest bytes that hold what is in a partition: what its tool says, else what is used; the
+/// tool has the last word in the trial.
+fn least(
+    shown: &Contents,
+    draft: &Draft,
+    smallest: &Smallest,
+    partition: &Partition,
+    index: usize,
+) -> u64 {
     let inside = shown
         .table
         .partitions
@@ -79,6 +91,7 @@ fn least(shown: &Contents, draft: &Draft, partition: &Partition, index: usize) -
             let volume = volume_of(shown, Some(index));
             let usage = volume.and_then(|volume| volume.file_system.as_ref()?.usage);
             let used = usage.map_or(0, |usage| usage.used);
+            let used = smallest.of(change).unwrap_or(used);
             align_up(used, ALIGNMENT)
                 .unwrap_or(whole)
                 .clamp(ALIGNMENT, whole)
@@ -178,7 +191,7 @@ mod tests {
         let draft = fold(&contents, &[]).unwrap();
         let target = stretches(&contents)
             .iter()
-            .filter_map(|stretch| target(&contents, &draft, stretch))
+            .filter_map(|stretch| target(&contents, &draft, &Smallest::default(), stretch))
             .find(|target| target.number == number)
             .unwrap();
         (draft, target)

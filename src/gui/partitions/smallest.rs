@@ -1,0 +1,115 @@
+//! How small partitions can be made: asked off the main thread, and only where a few MiB say it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use platter::Control;
+use platter::chain::Chain;
+use platter::fs::change::{Action, Capability, capability, minimum_is_cheap};
+use platter::op::edit::{Change, Draft, smallest};
+use platter::storage::Storage;
+use relm4::Sender;
+
+use super::messages::PartitionsCommand;
+use crate::background::Background;
+use crate::session::{Document, DocumentId};
+
+/// Names one reading of one image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SmallestKey {
+    id: DocumentId,
+    generation: u64,
+}
+
+/// What is known of the selected image.
+#[derive(Debug, Default)]
+pub(super) struct Smallest {
+    key: Option<SmallestKey>,
+    known: HashMap<u32, u64>,
+    asking: Control,
+}
+
+impl Smallest {
+    /// Asks for the partitions of `document`, unless that has been done.
+    pub(super) fn ask(
+        &mut self,
+        document: &Document,
+        background: &Background,
+        output: &Sender<PartitionsCommand>,
+    ) {
+        let key = SmallestKey {
+            id: document.id,
+            generation: document.generation,
+        };
+        let (Some(chain), Some(contents)) = (document.full_chain(), &document.contents) else {
+            return;
+        };
+        if self.key == Some(key) {
+            return;
+        }
+        self.asking.cancel();
+        *self = Self {
+            key: Some(key),
+            ..Self::default()
+        };
+        let changes: Vec<Change> = Draft::new(contents)
+            .changes
+            .into_iter()
+            .filter(is_worth_asking)
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        let (chain, control, output) = (Arc::clone(chain), self.asking.clone(), output.clone());
+        background.run(move || ask_all(&chain, &changes, key, &control, &output));
+    }
+
+    /// Takes an answer in; answers whether it is news of the selected image.
+    pub(super) fn take(&mut self, key: SmallestKey, number: u32, bytes: u64) -> bool {
+        let is_news = self.key == Some(key);
+        if is_news {
+            self.known.insert(number, bytes);
+        }
+        is_news
+    }
+
+    /// How small this partition can be made, as far as that is known by now.
+    pub(super) fn of(&self, change: &Change) -> Option<u64> {
+        if change.make.is_some() {
+            return None;
+        }
+        self.known.get(&change.number_before?).copied()
+    }
+}
+
+fn is_worth_asking(change: &Change) -> bool {
+    change.fs.is_some_and(|fs| {
+        minimum_is_cheap(fs)
+            && matches!(
+                capability(fs, Action::Shrink),
+                Capability::Native | Capability::Tool { .. }
+            )
+    })
+}
+
+/// Who looks at an image writes nothing beside it: scratch files are temporary ones.
+fn ask_all(
+    chain: &Chain,
+    changes: &[Change],
+    key: SmallestKey,
+    control: &Control,
+    output: &Sender<PartitionsCommand>,
+) {
+    let Ok(disk) = chain.disk() else { return };
+    let disk: Arc<dyn Storage> = Arc::new(disk);
+    let folder = std::env::temp_dir();
+    for change in changes {
+        // What cannot be found out is found out by the trial.
+        if let (Some(number), Ok(bytes)) = (
+            change.number_before,
+            smallest(&disk, change, &folder, control),
+        ) {
+            output.emit(PartitionsCommand::Smallest { key, number, bytes });
+        }
+    }
+}
