@@ -74,7 +74,7 @@ type PhaseListener = Box<dyn Fn(&'static str) + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
-    cancelled: AtomicBool,
+    cancelled: Arc<AtomicBool>,
     done: AtomicU64,
     total: AtomicU64,
     counts_items: AtomicBool,
@@ -106,6 +106,17 @@ impl Control {
         Self {
             shared: Arc::new(Shared {
                 listener: Some(Box::new(listener)),
+                ..Shared::default()
+            }),
+        }
+    }
+
+    /// A control that is cancelled when `flag` is set, whoever does that: a signal handler can.
+    #[must_use]
+    pub fn cancelled_by(flag: Arc<AtomicBool>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cancelled: flag,
                 ..Shared::default()
             }),
         }
@@ -202,6 +213,15 @@ mod tests {
         assert_eq!(worker.checkpoint(), Ok(()));
         control.cancel();
         assert_eq!(worker.checkpoint(), Err(Cancelled));
+    }
+
+    #[test]
+    fn a_flag_from_outside_cancels() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let control = Control::cancelled_by(Arc::clone(&flag));
+        assert_eq!(control.checkpoint(), Ok(()));
+        flag.store(true, Ordering::Relaxed);
+        assert_eq!(control.clone().checkpoint(), Err(Cancelled));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use platter::{Control, Stop};
 use crate::args::{Arg, Args, Opt};
 use crate::create_options::CreateOptions;
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program};
 use crate::progress::{print_progress, with_progress};
@@ -104,7 +105,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         return Err(Failure::new("Expecting one image file name"));
     };
     source::check_cache_option(cache.as_deref())?;
-    let control = Control::new();
+    let control = interrupt::control();
     let work = || {
         let source = Source::new(operand, format.as_deref(), &open)?;
         let chain = source.open(program, &open, Reach::Data)?;
@@ -167,7 +168,7 @@ fn amend(chain: &Chain, list: &str, control: &Control) -> Result<(), Failure> {
     let writer = chain.writer(0)?;
     let outcome = request.run(writer.as_ref(), control);
     outcome.map_err(|stop| match stop {
-        Stop::Cancelled => Failure::new("cancelled"),
+        Stop::Cancelled => Failure::interrupted(),
         Stop::Failed(error) => Failure::new(error.message()),
     })
 }

@@ -12,6 +12,7 @@ use platter::{Error, ErrorKind};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::program::{Failure, Outcome, Program};
 use crate::size;
 use crate::source::{self, OpenOptions, Reach, Source};
@@ -101,8 +102,10 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
             Some(source.open(program, &options, Reach::Headers)?)
         }
     };
+    let control = interrupt::control();
     let writer = open_writer(&chain)?;
     for action in &request.actions {
+        control.checkpoint().map_err(|_| Failure::interrupted())?;
         let done = match writer.as_deref() {
             Some(writer) => request.act(action, writer, &name, &chain, other.as_ref()),
             None => Err(without_bitmaps(action, &name)),

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use platter::chain::Chain;
 use platter::op::commit::{Commit, CommitPlan};
-use platter::{Control, Error, ErrorKind, Stop};
+use platter::{Error, ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, system_words};
 use crate::progress::{print_progress, with_progress};
@@ -137,7 +138,7 @@ fn open_base(
 }
 
 fn run_plan(program: &Program, plan: &CommitPlan<'_>, progress: bool) -> Result<(), Failure> {
-    let control = Control::new();
+    let control = interrupt::control();
     let ended = if progress {
         let ended = with_progress(&control, || plan.run(&control))?;
         if ended.is_ok() {
@@ -148,7 +149,7 @@ fn run_plan(program: &Program, plan: &CommitPlan<'_>, progress: bool) -> Result<
         plan.run(&control)
     };
     ended.map_err(|stop| match stop {
-        Stop::Cancelled => Failure::new("Cancelled"),
+        Stop::Cancelled => Failure::interrupted(),
         Stop::Failed(error) => job_failure(program, &error),
     })
 }

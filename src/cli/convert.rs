@@ -21,6 +21,7 @@ use platter::{Control, Error, ErrorKind, Stop};
 use crate::args::Args;
 use crate::create_options::{self, CreateOptions};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, eprint_line, system_words};
 use crate::progress::with_progress;
@@ -61,7 +62,7 @@ impl Request {
             durable: self.is_durable(),
             notice: &notice,
         };
-        let control = Control::new();
+        let control = interrupt::control();
         if self.no_create {
             return self.convert_into(program, &chains, &options, &control);
         }
@@ -103,7 +104,7 @@ impl Request {
                     true => error.message().to_owned(),
                     false => error.to_string(),
                 }),
-                Stop::Cancelled => Failure::new("cancelled"),
+                Stop::Cancelled => Failure::interrupted(),
             }
         })
     }
@@ -343,7 +344,7 @@ impl Request {
 
     fn failure(&self, program: &Program, stop: ConvertStop) -> Failure {
         let error = match stop.stop {
-            Stop::Cancelled => return Failure::new("cancelled"),
+            Stop::Cancelled => return Failure::interrupted(),
             Stop::Failed(error) => error,
         };
         match stop.step {

@@ -10,12 +10,13 @@ use platter::chain::Chain;
 use platter::image::Format;
 use platter::op::create::{Creation, NewImage};
 use platter::op::warning::of_target;
-use platter::{Control, Error, ErrorKind, Stop};
+use platter::{Error, ErrorKind, Stop};
 use rustix::io::Errno;
 
 use crate::args::{Arg, Args, Opt};
 use crate::create_options::{self, CreateOptions};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, system_words};
 use crate::size;
@@ -49,7 +50,10 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let name = target.to_string_lossy().into_owned();
     request
         .create(program, target, &name)
-        .map_err(|reason| Failure::new(format!("{name}: {reason}")))?;
+        .map_err(|reason| match interrupt::came() {
+            true => Failure::interrupted(),
+            false => Failure::new(format!("{name}: {reason}")),
+        })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -280,7 +284,7 @@ impl Work<'_> {
             }
         };
         creation
-            .write(&image, &Control::new())
+            .write(&image, &interrupt::control())
             .map_err(|stop| match stop {
                 Stop::Cancelled => "cancelled".into(),
                 Stop::Failed(error) => self.cannot_write(&error, format, size),

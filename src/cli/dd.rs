@@ -12,10 +12,11 @@ use platter::image::{Format, Preallocation, Qcow2Options};
 use platter::op::convert::{ConvertOptions, ConvertStop, NewTarget, convert_part_to_new};
 use platter::op::create::NewImage;
 use platter::op::warning::of_target;
-use platter::{Control, ErrorKind, Stop};
+use platter::{ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::program::{Failure, Outcome, Program, eprint_line, system_words};
 use crate::size;
 use crate::source::{self, OpenOptions, Reach, Source, lock_reason};
@@ -129,7 +130,7 @@ impl Request {
             window.unwrap_or(0..0),
             &target,
             &ConvertOptions::default(),
-            &Control::new(),
+            &interrupt::control(),
         );
         copied.map_err(|stop| failure(program, output, stop))?;
         if behind_end {
@@ -172,7 +173,7 @@ impl Request {
 
 fn failure(program: &Program, output: &str, stop: ConvertStop) -> Failure {
     let error = match stop.stop {
-        Stop::Cancelled => return Failure::new("cancelled"),
+        Stop::Cancelled => return Failure::interrupted(),
         Stop::Failed(error) => error,
     };
     let cause = error

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::{OutputFormat, for_terminal, print, print_json};
 use crate::program::{Failure, Outcome, Program};
 use crate::source::{OpenOptions, Reach, Source};
@@ -104,7 +105,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         say(OutputFormat::Human, &draft, None)?;
         confirm()?;
     }
-    let control = Control::new();
+    let control = interrupt::control();
     let trial = Trial::run(disk, draft, folder_of(&image), &control).map_err(failure)?;
     if extent == Extent::Apply {
         edit::apply(&chain, &trial, &control).map_err(failure)?;
@@ -123,7 +124,7 @@ pub(crate) fn undo(program: &Program, arguments: Vec<OsString>) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let chain = open_chain(program, &operand, format.as_deref(), &open)?;
-    edit::undo(&chain, &Control::new()).map_err(failure)?;
+    edit::undo(&chain, &interrupt::control()).map_err(failure)?;
     print("The last edit was undone.\n")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -134,7 +135,7 @@ pub(crate) fn resume(program: &Program, arguments: Vec<OsString>) -> Outcome {
         return help::of(program, "resume");
     };
     let chain = open_chain(program, &operand, format.as_deref(), &open)?;
-    edit::resume(&chain, flags.rollback, &Control::new()).map_err(failure)?;
+    edit::resume(&chain, flags.rollback, &interrupt::control()).map_err(failure)?;
     print(if flags.rollback {
         "The interrupted edit was taken back.\n"
     } else {
@@ -205,6 +206,7 @@ fn folder_of(image: &Path) -> &Path {
 
 fn draft(disk: &Arc<dyn Storage>, ops: &[String], folder: &Path) -> Result<Draft, Failure> {
     let mut draft = Draft::new(&Contents::read(disk)?);
+    // Nothing is changed yet: a signal may end the program here, and while it waits for an answer.
     let control = Control::new();
     let mut minimum = |partition: &Change| -> Result<u64, String> {
         edit::smallest(disk, partition, folder, &control).map_err(|stop| stop.to_string())
@@ -272,7 +274,7 @@ fn say(output: OutputFormat, draft: &Draft, trial: Option<&Trial>) -> Outcome {
 
 fn failure(stop: Stop) -> Failure {
     match stop {
-        Stop::Cancelled => Failure::new("Cancelled"),
+        Stop::Cancelled => Failure::interrupted(),
         Stop::Failed(error) => with_causes(&error),
     }
 }

@@ -22,6 +22,7 @@ mod edit;
 mod filesystems;
 mod help;
 mod info;
+mod interrupt;
 mod map;
 mod measure;
 mod output;

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use platter::Error;
 
+use crate::interrupt;
+
 /// The name that an unmodified script knows.
 const DROP_IN: &str = "qemu-img";
 
@@ -71,6 +73,8 @@ enum Kind {
     Getopt(String),
     /// Nobody reads our output any more.
     ClosedPipe,
+    /// A signal asked for the end, and the work stopped where that leaves everything whole.
+    Interrupted,
 }
 
 impl Failure {
@@ -97,6 +101,15 @@ impl Failure {
         Self {
             kind: Kind::Getopt(command.to_owned()),
             message: message.into(),
+            then: None,
+        }
+    }
+
+    /// The work was cancelled, which nobody but a signal does.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            kind: Kind::Interrupted,
+            message: "interrupted".to_owned(),
             then: None,
         }
     }
@@ -144,6 +157,13 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Kind::ClosedPipe => ExitCode::from(CLOSED_PIPE),
+            Kind::Interrupted => {
+                // The other program dies without a word.
+                if !program.is_drop_in() {
+                    eprint_line(format_args!("{name}: {message}"));
+                }
+                interrupt::end()
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use platter::chain::Chain;
 use platter::image::{FileReference, Format};
 use platter::op::rebase::{NewBacking, RebasePlan, relink};
 use platter::op::warning::of_changed_backing;
-use platter::{Control, Error, ErrorKind, Stop};
+use platter::{Error, ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, system_words};
 use crate::progress::{print_progress, with_progress};
@@ -135,7 +136,8 @@ impl Request {
             path.zip(info)
                 .and_then(|(path, info)| of_changed_backing(path, info))
         });
-        relink(chain, self.reference(), &Control::new()).map_err(|stop| self.failure(stop))?;
+        relink(chain, self.reference(), &interrupt::control())
+            .map_err(|stop| self.failure(stop))?;
         if progress {
             print_progress(100.0)?;
         }
@@ -172,7 +174,7 @@ impl Request {
         let plan = RebasePlan::new(chain, new, self.compress)
             .map_err(|error| self.failure(error.into()))?;
         warn(program, || plan.warnings());
-        let control = Control::new();
+        let control = interrupt::control();
         let ended = if progress {
             with_progress(&control, || plan.run(&control))?
         } else {
@@ -212,7 +214,7 @@ impl Request {
 
     fn failure(&self, stop: Stop) -> Failure {
         let error = match stop {
-            Stop::Cancelled => return Failure::new("Cancelled"),
+            Stop::Cancelled => return Failure::interrupted(),
             Stop::Failed(error) => error,
         };
         let name = self.backing.as_deref().unwrap_or("(null)");

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use platter::chain::Chain;
 use platter::image::{Format, Preallocation};
 use platter::op::resize::{Resize, ResizePlan};
-use platter::{Control, Error, ErrorKind, Stop};
+use platter::{Error, ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, system_words};
 use crate::size;
@@ -69,7 +70,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let request = request(&chain, size, shrink, preallocation)?;
     let plan = ResizePlan::new(&chain, request)?;
     warn(program, || plan.warnings());
-    plan.run(&Control::new())
+    plan.run(&interrupt::control())
         .map_err(|stop| failure(&chain, stop))?;
     if !quiet {
         print("Image resized.\n")?;
@@ -160,7 +161,7 @@ fn request(
 
 fn failure(chain: &Chain, stop: Stop) -> Failure {
     let error = match stop {
-        Stop::Cancelled => return Failure::new("Cancelled"),
+        Stop::Cancelled => return Failure::interrupted(),
         Stop::Failed(error) => error,
     };
     let is_raw = chain.active().image().map(|image| image.format()) == Some(Format::Raw);

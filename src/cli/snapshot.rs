@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use platter::image::{Format, ImageInfo, SnapshotSelector};
 use platter::op::snapshot::{SnapshotChange, change};
-use platter::{Control, ErrorKind, Stop};
+use platter::{ErrorKind, Stop};
 use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, system_words};
 use crate::snapshot_list;
@@ -129,8 +130,9 @@ fn change_image(
             ("delete", name, SnapshotChange::Delete(selector))
         }
     };
-    match change(&chain, &change_asked, &Control::new()) {
+    match change(&chain, &change_asked, &interrupt::control()) {
         Ok(_) => Ok(()),
+        Err(Stop::Cancelled) => Err(Failure::interrupted()),
         Err(stop) => {
             let reason = reason(action, info, &stop);
             Err(Failure::new(format!(
