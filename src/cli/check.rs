@@ -1,19 +1,20 @@
 //! `check`: whether the metadata of an image is consistent, and with `-r` making it so. Needs
 //! neither backing nor data file, so it opens none.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use platter::chain::Chain;
-use platter::image::{self, CheckReport, Finding, Repair, RepairReport};
-use platter::storage::WritableStorage;
-use platter::{Control, ErrorKind, Stop};
+use platter::image::{CheckReport, Finding, Repair, RepairReport};
+use platter::op::repair::Backup;
+use platter::{Control, ErrorKind, Stop, op};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
+use crate::interrupt;
 use crate::output::{OutputFormat, print, print_json};
 use crate::program::{Failure, Outcome, Program, eprint_line};
 use crate::source::{self, OpenOptions, Reach, Source};
@@ -28,6 +29,9 @@ const OPTIONS: &[Opt] = &[
     Opt::flag("force-share", Some('U')),
     Opt::value("cache", Some('T')),
     Opt::flag("quiet", Some('q')),
+    Opt::value("backup", None),
+    Opt::flag("no-backup", None),
+    Opt::value("restore", None),
 ];
 
 const HAS_CORRUPTIONS: u8 = 2;
@@ -40,6 +44,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let mut open = OpenOptions::default();
     let (mut format, mut output, mut cache) = (None, OutputFormat::Human, None);
     let (mut quiet, mut repair) = (false, None);
+    let (mut backup, mut backup_to_restore) = (None, None);
     let mut operands = Vec::new();
     while let Some(arg) = args.next()? {
         match arg {
@@ -61,6 +66,9 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
             Arg::Option("force-share", _) => open.force_share = true,
             Arg::Option("cache", value) => cache = Some(value),
             Arg::Option("quiet", _) => quiet = true,
+            Arg::Option("backup", value) => backup = Some(Backup::At(value.into())),
+            Arg::Option("no-backup", _) => backup = Some(Backup::None),
+            Arg::Option("restore", value) => backup_to_restore = Some(value),
             Arg::Option(..) => {}
             Arg::Operand(operand) => operands.push(operand),
         }
@@ -68,6 +76,15 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let [operand] = operands.as_slice() else {
         return Err(args.usage("Expecting one image file name"));
     };
+    if repair.is_none() && backup.is_some() {
+        return Err(args.usage("--backup and --no-backup only make sense with --repair (-r)"));
+    }
+    if let Some(backup) = backup_to_restore {
+        if repair.is_some() {
+            return Err(args.usage("Cannot mix '--restore' and '-r'"));
+        }
+        return take_back(operand, &backup, quiet);
+    }
     source::check_format_options(format.is_some(), open.image_opts)?;
     source::check_cache_mode(cache.as_deref())?;
     let source = Source::new(operand, format.as_deref(), &open)?;
@@ -75,10 +92,22 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         open.writable = vec![0];
     }
     let chain = source.open(program, &open, Reach::Header)?;
-    let control = Control::new();
     let checked = match repair {
-        None => Checked::only(&chain, &control)?,
-        Some(repair) => Checked::repaired(&chain, repair, &control, quiet || output.is_json())?,
+        None => Checked::only(&chain, &Control::new())?,
+        Some(repair) => {
+            let backup = backup.unwrap_or_else(|| default_backup(program, &chain));
+            let is_silent = program.is_drop_in() || quiet;
+            let tell = |saved: &Path| {
+                if !is_silent {
+                    eprint_line(format_args!(
+                        "{}: what the repair overwrote is in '{}'",
+                        program.name(),
+                        saved.display()
+                    ));
+                }
+            };
+            Checked::repaired(&chain, repair, &backup, &tell, quiet || output.is_json())?
+        }
     };
     if !quiet {
         match output {
@@ -119,14 +148,12 @@ impl Checked {
     fn repaired(
         chain: &Chain,
         repair: Repair,
-        control: &Control,
+        backup: &Backup,
+        tell: &dyn Fn(&Path),
         quiet: bool,
     ) -> Result<Self, Failure> {
-        let link = chain.active();
-        let (Some(image), Some(file)) = (link.image(), &link.writable) else {
-            return Err(Failure::new("The image is not open"));
-        };
-        let file = Arc::clone(&file.file) as Arc<dyn WritableStorage>;
+        let control = interrupt::control();
+        let repaired = op::repair::repair(chain, repair, backup, &control).map_err(failure)?;
         let RepairReport {
             steps,
             corruptions_fixed,
@@ -134,8 +161,11 @@ impl Checked {
             needs_rebuild,
             after,
             ..
-        } = image::repair(&file, image.format(), repair, control).map_err(failure)?;
+        } = repaired.report;
         say(&steps);
+        if let Some(saved) = &repaired.backup {
+            tell(saved);
+        }
         if needs_rebuild {
             eprint_line(format_args!("ERROR need to rebuild refcount structures"));
             return Err(Failure::new("Check failed: Input/output error"));
@@ -159,6 +189,36 @@ impl Checked {
     }
 }
 
+/// Beside the image; a device has no place there, which is said. The other program makes none, so
+/// one that cannot be made must not keep who calls us by its name from a repair.
+fn default_backup(program: &Program, chain: &Chain) -> Backup {
+    if program.is_drop_in() {
+        return Backup::BesideIfPossible;
+    }
+    let file = chain.active().writable.as_ref().map(|files| &files.file);
+    if !file.is_some_and(|file| file.is_block_device()) {
+        return Backup::Beside;
+    }
+    eprint_line(format_args!(
+        "warning: what a repair overwrites on a device is saved only with --backup"
+    ));
+    Backup::None
+}
+
+/// `--restore`.
+fn take_back(image: &OsStr, backup: &OsStr, quiet: bool) -> Outcome {
+    let control = interrupt::control();
+    let restored = op::repair::restore(Path::new(image), Path::new(backup), &control);
+    restored.map_err(|stop| match stop {
+        Stop::Cancelled => Failure::interrupted(),
+        Stop::Failed(error) => Failure::new(format!("Cannot take the repair back: {error}")),
+    })?;
+    if !quiet {
+        print("The metadata is as it was before the repair.\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn say(findings: &[Finding]) {
     for finding in findings {
         eprint_line(format_args!("{}", finding.message));
@@ -171,7 +231,7 @@ fn failure(stop: Stop) -> Failure {
             Failure::new("This image format does not support checks").with_code(NOT_SUPPORTED)
         }
         Stop::Failed(error) => Failure::new(format!("Check failed: {error}")),
-        Stop::Cancelled => Failure::new("Check failed: cancelled"),
+        Stop::Cancelled => Failure::interrupted(),
     }
 }
 

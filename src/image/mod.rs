@@ -25,4 +25,6 @@ pub use qcow2::{
 };
 pub use raw::create_raw;
 pub use registry::{WritableFiles, open, open_writable, repair};
-pub use writer::{Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport};
+pub use writer::{
+    Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport, SaveMetadata,
+};

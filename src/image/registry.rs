@@ -8,7 +8,7 @@ use crate::image::driver::ImageDriver;
 use crate::image::info::Format;
 use crate::image::qcow2::{self, Qcow2, Qcow2Writer};
 use crate::image::raw::{Raw, RawWriter};
-use crate::image::writer::{ImageWriter, Repair, RepairReport};
+use crate::image::writer::{ImageWriter, Repair, RepairReport, SaveMetadata};
 use crate::storage::{Storage, WritableStorage};
 
 /// Opens the image in `storage` as `format` (from [`crate::image::probe()`] or from a record of it).
@@ -78,7 +78,8 @@ pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn Ima
 
 /// Checks the image in `storage` and mends what `repair` says; durable on return. Nobody may have
 /// the image open: this works on the file. It serves images that [`open_writable`] refuses because
-/// they are marked corrupt.
+/// they are marked corrupt. `save` is called once, before the first change, or never when nothing
+/// is changed.
 ///
 /// # Errors
 /// [`Stop::Failed`] of [`crate::ErrorKind::Unsupported`] when the format has no check or no repair;
@@ -87,10 +88,11 @@ pub fn repair(
     storage: &Arc<dyn WritableStorage>,
     format: Format,
     repair: Repair,
+    save: &SaveMetadata<'_>,
     control: &Control,
 ) -> Result<RepairReport, Stop> {
     match format {
-        Format::Qcow2 => qcow2::repair(storage.as_ref(), repair, control),
+        Format::Qcow2 => qcow2::repair(storage.as_ref(), repair, save, control),
         other => Err(Error::unsupported(format!("{other} images cannot be repaired")).into()),
     }
     .map_err(|stop| match (stop, storage.path()) {

@@ -43,6 +43,11 @@ pub enum Repair {
     All,
 }
 
+/// Called with the ranges of the file that a repair may overwrite, ascending and apart, before the
+/// first of its writes: metadata, and never guest data. An error ends the repair, and nothing was
+/// changed. What lies behind the end of the file is to be ignored.
+pub type SaveMetadata<'a> = dyn Fn(&[Range<u64>]) -> Result<()> + Sync + 'a;
+
 /// What became of a repair.
 #[derive(Clone, Debug, Default)]
 pub struct RepairReport {

@@ -10,6 +10,7 @@ pub mod measure;
 pub mod plan;
 mod rate;
 pub mod rebase;
+pub mod repair;
 pub mod resize;
 pub mod resize_disk;
 pub mod snapshot;

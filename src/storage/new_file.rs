@@ -34,6 +34,19 @@ impl NewFile {
     /// [`ErrorKind::Locked`] when somebody uses it, or is writing the same file just now; and as
     /// `open(2)`.
     pub fn create(target: &Path, replace: bool) -> Result<Self> {
+        Self::begin(target, replace, 0o666)
+    }
+
+    /// As [`Self::create`], for a file that is new and that nobody but its owner can read.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_private(target: &Path) -> Result<Self> {
+        Self::begin(target, false, 0o600)
+    }
+
+    /// `new_mode`, less what the user's mask takes away, is that of a file that replaces none.
+    fn begin(target: &Path, replace: bool, new_mode: u32) -> Result<Self> {
         let target = match std::fs::canonicalize(target) {
             Ok(existing) => existing,
             Err(_) => target.to_path_buf(),
@@ -45,6 +58,7 @@ impl NewFile {
         let opened = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(new_mode)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&part)
             .and_then(|file| match mode {
@@ -208,6 +222,15 @@ mod tests {
         new.finish().unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"abc");
         assert!(!part.exists());
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("backup");
+        NewFile::create_private(&target).unwrap().finish().unwrap();
+        assert_eq!(mode_of(&target), Some(0o600));
+        assert!(NewFile::create_private(&target).is_err());
     }
 
     #[test]

@@ -50,7 +50,7 @@ use crate::image::driver::{
 };
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
-use crate::image::writer::{Repair, RepairReport};
+use crate::image::writer::{Repair, RepairReport, SaveMetadata};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::{GuestOffset, HostOffset};
 
@@ -98,10 +98,11 @@ struct ImageFile {
 pub(super) fn repair(
     storage: &dyn WritableStorage,
     repair: Repair,
+    save: &SaveMetadata<'_>,
     control: &Control,
 ) -> std::result::Result<RepairReport, Stop> {
     let header = Header::read(storage)?;
-    check::repair(&header, storage, repair, control)
+    check::repair(&header, storage, repair, save, control)
 }
 
 /// Repairs the image in `storage` if it says that it was not closed well, as the format asks of
@@ -115,7 +116,7 @@ pub(super) fn repair_unclosed(storage: &dyn WritableStorage) -> Result<()> {
     if !needs(feature::DIRTY) || needs(feature::CORRUPT) {
         return Ok(());
     }
-    match check::repair(&header, storage, Repair::All, &Control::new()) {
+    match check::repair(&header, storage, Repair::All, &|_| Ok(()), &Control::new()) {
         Ok(report) if report.after.corruptions == 0 && report.after.check_errors == 0 => Ok(()),
         Ok(report) => Err(Error::corrupt(format!(
             "it was not closed well, and a repair left {} errors",

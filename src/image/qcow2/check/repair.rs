@@ -16,6 +16,8 @@ pub(super) mod target;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use crate::control::{Control, Stop};
 use crate::image::check::{CheckReport, Finding};
 use crate::image::qcow2::check::copied::{self, FlagRepair};
@@ -25,7 +27,7 @@ use crate::image::qcow2::check::tables::{L2Reference, for_each_l1_entry};
 use crate::image::qcow2::check::{Pass, Structures, Subject, WINDOW, check_in_windows};
 use crate::image::qcow2::entry::OFFSET_MASK;
 use crate::image::qcow2::header::Header;
-use crate::image::writer::{Repair, RepairReport};
+use crate::image::writer::{Repair, RepairReport, SaveMetadata};
 use crate::storage::WritableStorage;
 
 pub(in crate::image::qcow2) use order::change_refcount_order;
@@ -39,7 +41,8 @@ use target::Target;
 const MAX_REFERENCES: usize = 4 << 20;
 
 /// Checks the image in `storage` and mends what `repair` says; durable on return. `header` is that
-/// of the file, and no longer is when this returns.
+/// of the file, and no longer is when this returns. `save` hears what may be overwritten before
+/// anything is.
 ///
 /// # Errors
 /// As [`super::check`]; I/O errors, after which the image is as good as before or better.
@@ -47,19 +50,20 @@ pub(in crate::image::qcow2) fn repair(
     header: &Header,
     storage: &dyn WritableStorage,
     repair: Repair,
+    save: &SaveMetadata<'_>,
     control: &Control,
 ) -> Result<RepairReport, Stop> {
-    repair_in_windows(header, storage, repair, control, WINDOW)
+    repair_in_windows(header, storage, repair, save, control, WINDOW)
 }
 
 fn repair_in_windows(
     header: &Header,
     storage: &dyn WritableStorage,
     repair: Repair,
+    save: &SaveMetadata<'_>,
     control: &Control,
     window: u64,
 ) -> Result<RepairReport, Stop> {
-    let target = Target::new(storage, header);
     let mut subject = Subject::new(header, storage, control)?;
     subject.repair = Some(repair);
     let image = Image::read(&subject, window)?;
@@ -73,6 +77,7 @@ fn repair_in_windows(
         report.after = report.before.clone();
         return Ok(report);
     }
+    let target = Target::new(storage, header, save, image.overwritten()?);
     image.clear_entries(&target)?;
     let fixed = if image.found.needs_rebuild {
         image.rebuild(&target, control, &mut report)?
@@ -383,6 +388,16 @@ impl<'s> Image<'s> {
             let active = &self.structures.l1_tables[0];
             copied::check(pass, active, refcounts, tally, mends.then_some(&repair))
         })
+    }
+
+    /// What may be overwritten: everything but guest data, and without the L2 tables when it is
+    /// known that all their entries and flags are right.
+    fn overwritten(&self) -> Result<Vec<Range<u64>>, Stop> {
+        let references = self.references()?;
+        let metadata = self.metadata(&references);
+        let with_tables = self.found.needs_rebuild || self.may_have_wrong_flags;
+        let tables: &[L2Reference] = if with_tables { &references } else { &[] };
+        Ok(metadata.with_tables(tables, self.subject.cluster_bits))
     }
 
     fn metadata(&self, references: &[L2Reference]) -> Metadata {

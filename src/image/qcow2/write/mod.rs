@@ -314,7 +314,13 @@ impl ImageWriter for Qcow2Writer {
             state.clear_dirty()?;
             state.store_recorded()?;
             let header = Header::read(state.storage.as_ref())?;
-            let report = check::repair(&header, state.storage.as_ref(), repair, control)?;
+            let report = check::repair(
+                &header,
+                state.storage.as_ref(),
+                repair,
+                &|_| Ok(()),
+                control,
+            )?;
             state.reopen()?;
             Ok(report)
         })

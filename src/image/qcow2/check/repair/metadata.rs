@@ -56,6 +56,24 @@ impl Metadata {
         }
     }
 
+    /// The bytes of all of it and of the L2 tables that `references` name, ascending and apart.
+    pub(super) fn with_tables(
+        &self,
+        references: &[L2Reference],
+        cluster_bits: u32,
+    ) -> Vec<Range<u64>> {
+        let mut all = self.clusters.clone();
+        all.extend(references.iter().map(|reference| {
+            let end = reference.offset.saturating_add(1 << cluster_bits);
+            reference.offset >> cluster_bits..end.div_ceil(1 << cluster_bits)
+        }));
+        let bytes = |cluster: u64| cluster.saturating_mul(1 << cluster_bits);
+        union(all)
+            .into_iter()
+            .map(|clusters| bytes(clusters.start)..bytes(clusters.end))
+            .collect()
+    }
+
     /// Whether the table at `offset` is one whose change changes nothing but tables (and data that
     /// is a table at the same time).
     pub(in crate::image::qcow2::check) fn allows_table(

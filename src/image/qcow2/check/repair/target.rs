@@ -1,11 +1,13 @@
 //! Where a repair writes.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::control::Stop;
 use crate::error::Result;
 use crate::image::qcow2::feature;
 use crate::image::qcow2::header::Header;
+use crate::image::writer::SaveMetadata;
 use crate::storage::WritableStorage;
 
 /// Where the incompatible features are in the header.
@@ -13,10 +15,12 @@ const INCOMPATIBLE_AT: u64 = 72;
 
 /// The file of an image that is mended. Before the first write it is marked dirty, if its version
 /// has a mark: whoever opens it after a crash knows that refcounts and flags may disagree.
-#[derive(Debug)]
 pub(in crate::image::qcow2::check) struct Target<'a> {
     storage: &'a dyn WritableStorage,
     version: u32,
+    save: &'a SaveMetadata<'a>,
+    /// What `save` is told.
+    overwritten: Vec<Range<u64>>,
     state: Mutex<State>,
 }
 
@@ -26,20 +30,31 @@ struct State {
     found: u64,
     /// As they are.
     features: u64,
-    /// Whatever is needed before the first write was done.
+    /// The metadata was saved, which comes before the first write of all.
+    saved: bool,
+    /// The image is marked dirty, if it can be.
     prepared: bool,
     /// Something was written since the last flush.
     unflushed: bool,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(storage: &'a dyn WritableStorage, header: &Header) -> Self {
+    /// `save` is called with `overwritten` before the first write.
+    pub(super) fn new(
+        storage: &'a dyn WritableStorage,
+        header: &Header,
+        save: &'a SaveMetadata<'a>,
+        overwritten: Vec<Range<u64>>,
+    ) -> Self {
         Self {
             storage,
+            save,
+            overwritten,
             version: header.version,
             state: Mutex::new(State {
                 found: header.incompatible_features,
                 features: header.incompatible_features,
+                saved: false,
                 prepared: header.version < 3 || header.incompatible_features & feature::DIRTY != 0,
                 unflushed: false,
             }),
@@ -49,9 +64,10 @@ impl<'a> Target<'a> {
     /// The storage, for a write; marks it dirty.
     pub(super) fn storage(&self) -> Result<&'a dyn WritableStorage> {
         let mut state = self.lock();
+        self.save(&mut state)?;
         if !state.prepared {
-            state.prepared = true;
             self.set_features(&mut state, |features| features | feature::DIRTY)?;
+            state.prepared = true;
         }
         state.unflushed = true;
         Ok(self.storage)
@@ -105,7 +121,16 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    fn save(&self, state: &mut State) -> Result<()> {
+        if !state.saved {
+            (self.save)(&self.overwritten)?;
+            state.saved = true;
+        }
+        Ok(())
+    }
+
     fn set_features(&self, state: &mut State, change: impl FnOnce(u64) -> u64) -> Result<()> {
+        self.save(state)?;
         state.features = change(state.features);
         self.storage
             .write_at(&state.features.to_be_bytes(), INCOMPATIBLE_AT)?;

@@ -16,7 +16,15 @@ fn entry(cluster: usize) -> usize {
 fn mend(image: &[u8], repair: Repair, window: u64) -> (RepairReport, Vec<u8>) {
     let storage = MemoryStorage::new(image.to_vec());
     let header = Header::read(&storage).unwrap();
-    let report = repair_in_windows(&header, &storage, repair, &Control::new(), window).unwrap();
+    let report = repair_in_windows(
+        &header,
+        &storage,
+        repair,
+        &|_| Ok(()),
+        &Control::new(),
+        window,
+    )
+    .unwrap();
     (report, storage.to_vec())
 }
 
