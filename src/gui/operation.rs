@@ -35,13 +35,15 @@ pub(crate) struct Operation {
     pub(crate) after: After,
 }
 
-/// What the window does once an operation has succeeded.
+/// What the window does around an operation: before it, and once it has succeeded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct After {
     /// Opens the image that was made.
     pub(crate) opens: bool,
     /// Takes the operation back; offered in passing.
     pub(crate) undo: Option<Draft>,
+    /// Tries it on a private copy; offered in the sheet, which shows what was found out.
+    pub(crate) trial: Option<Draft>,
     /// It has applied the edits that waited for the image that it changed.
     pub(crate) applies_edits: bool,
 }

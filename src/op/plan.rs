@@ -22,6 +22,9 @@ pub struct Plan {
     pub confirm: Phrase,
     /// What happens, in order.
     pub steps: Vec<Phrase>,
+    /// What each step costs or what follows from it, where that is worth a word: as many as steps,
+    /// or none at all.
+    pub costs: Vec<Option<Phrase>>,
     /// Files that are relied on.
     pub reads: Vec<PathBuf>,
     /// Files that are changed, made or removed.
@@ -36,6 +39,8 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// The same on a command line, one command a line.
     pub by_hand: Vec<String>,
+    /// It can be undone afterwards, until the image is changed by others.
+    pub can_be_undone: bool,
 }
 
 impl Plan {
@@ -46,6 +51,7 @@ impl Plan {
             title,
             confirm,
             steps: Vec::new(),
+            costs: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
             destroys: Vec::new(),
@@ -53,6 +59,7 @@ impl Plan {
             holders: Vec::new(),
             warnings: Vec::new(),
             by_hand: Vec::new(),
+            can_be_undone: false,
         }
     }
 

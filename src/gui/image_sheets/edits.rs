@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use platter::inspect::Contents;
 use platter::job::Outcome;
-use platter::op::edit::{self, Edit, Refused, Trial, Unfinished};
+use platter::op::edit::{self, Edit, Refused, Report, Trial, Unfinished};
 use platter::op::plan::{Plan, command_line};
 use platter::phrase::{Phrase, gettext_noop};
 use platter::storage::Storage;
@@ -23,6 +23,7 @@ pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
             edit::sheet(&subject.path, subject.format, &contents, &edits).map_err(refused)?;
         let after = After {
             undo: Some(undo(subject.clone())),
+            trial: Some(trial(subject.clone(), edits.clone())),
             applies_edits: true,
             ..After::default()
         };
@@ -45,7 +46,7 @@ pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
 }
 
 /// Makes `edits` on a private copy, has it checked, and throws it away.
-pub(super) fn trial(subject: Subject, edits: Vec<Edit>) -> Draft {
+fn trial(subject: Subject, edits: Vec<Edit>) -> Draft {
     Draft::new(move |_| {
         let disk: Arc<dyn Storage> = Arc::new(subject.look()?.disk()?);
         let contents = Contents::read(&disk)?;
@@ -55,16 +56,7 @@ pub(super) fn trial(subject: Subject, edits: Vec<Edit>) -> Draft {
         let work = Box::new(move |control: &Control| {
             let disk = Arc::new(subject.look()?.disk()?);
             let trial = try_on(disk, &subject, &edits, control)?;
-            let report = trial.report();
-            let tools = report.commands.len() as u64;
-            Ok(said(
-                Phrase::new(gettext_noop(
-                    "It works: {moved} would move, {written} would be written; {count} tools ran and found nothing wrong",
-                ))
-                .size("moved", report.bytes_moved)
-                .size("written", report.bytes_written)
-                .count("count", tools),
-            ))
+            Ok(found_out(trial.report()))
         });
         Ok(Operation {
             plan: Box::new(plan),
@@ -164,6 +156,25 @@ fn refused(why: Refused) -> Error {
     Error::new(ErrorKind::Refused, why.to_string())
 }
 
+/// What a trial tells: how much would be done, and which tools were content.
+fn found_out(report: &Report) -> Outcome {
+    let message = Phrase::new(gettext_noop(
+        "{moved} would move and {written} would be written. The image was only read.",
+    ))
+    .size("moved", report.bytes_moved)
+    .size("written", report.bytes_written);
+    Outcome {
+        message: Some(message),
+        notes: report
+            .commands
+            .iter()
+            .chain(&report.notes)
+            .cloned()
+            .collect(),
+        made: None,
+    }
+}
+
 fn said(message: Phrase) -> Outcome {
     Outcome {
         message: Some(message),
@@ -217,7 +228,7 @@ mod tests {
         let before = std::fs::read(&subject.path).unwrap();
 
         let tried = run(&trial(subject.clone(), edits.clone())).unwrap();
-        assert!(tried.starts_with("It works"), "{tried}");
+        assert!(tried.ends_with("The image was only read."), "{tried}");
         assert!(std::fs::read(&subject.path).unwrap() == before);
 
         let draft = apply(subject.clone(), edits);

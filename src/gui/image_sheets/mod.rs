@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use platter::op::edit::Unfinished;
 
-use crate::i18n::gettext;
+use crate::i18n::{counted, gettext};
 use crate::operation::{Ask, Request};
 use crate::session::Document;
 use crate::subject::Subject;
@@ -34,20 +34,20 @@ pub(crate) fn delete_request(document: &Rc<Document>) -> Option<Request> {
     })
 }
 
-/// What the window is asked for to apply the edits that wait for `document`, or to try them on a
-/// private copy.
-pub(crate) fn edits_request(document: &Rc<Document>, only_try: bool) -> Option<Request> {
+/// What the window is asked for to apply the edits that wait for `document`.
+pub(crate) fn edits_request(document: &Rc<Document>) -> Option<Request> {
     let subject = Subject::of(document)?;
     let edits = document.pending.edits().to_vec();
-    let (heading, draft): (_, fn(_, _) -> _) = if only_try {
-        (gettext("Try Changes"), edits::trial)
-    } else {
-        (gettext("Apply Changes"), edits::apply)
-    };
+    let heading = counted(
+        "Apply {n} Change?",
+        "Apply {n} Changes?",
+        edits.len() as u64,
+        &[],
+    );
     (!edits.is_empty()).then(|| Request {
         heading,
         about: subject.name(),
-        ask: Ask::Sheet(draft(subject, edits)),
+        ask: Ask::Sheet(edits::apply(subject, edits)),
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum OperationInput {
     Form(FormOutput),
     /// The user wants it done.
     Confirmed,
+    /// The user wants it tried first.
+    TryClicked,
     /// The user does not.
     Dismissed,
     /// The window has waited long enough for what it is to show.
@@ -49,6 +51,8 @@ pub(crate) enum OperationCommand {
     DrawnUp(u64, Result<Drawn, Stop>),
     /// The draft of this number once more, to be run.
     LookedAgain(u64, Result<Drawn, Stop>),
+    /// What tries the draft of this number.
+    TrialDrawn(u64, Result<Operation, Stop>),
 }
 
 /// An operation with what the host says of it.

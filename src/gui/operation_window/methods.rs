@@ -15,7 +15,7 @@ use super::{
 use crate::background::Background;
 use crate::describe;
 use crate::i18n::gettext;
-use crate::operation::{Draft, FormOutput};
+use crate::operation::{Draft, FormOutput, Operation};
 use crate::widgets::error_box::ErrorBox;
 
 /// How long a window waits for its first plan.
@@ -34,6 +34,8 @@ impl OperationWindow {
             generation: 0,
             looking: Control::new(),
             plan: None,
+            trial: None,
+            trying: false,
             error: ErrorBox::new(move |text| input.emit(OperationInput::Copy(text))),
         }
     }
@@ -162,6 +164,72 @@ impl OperationWindow {
         }
     }
 
+    /// Draws up what tries the operation.
+    pub(super) fn try_it(
+        &mut self,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        let Some(trial) = self.trial.clone() else {
+            return;
+        };
+        widgets.try_it.set_sensitive(false);
+        widgets.tried.set_visible(false);
+        self.error.hide();
+        let (generation, control) = (self.generation, Control::new());
+        let output = sender.command_sender().clone();
+        self.background.run(move || {
+            let drawn = trial.draw_up(&control);
+            output.emit(OperationCommand::TrialDrawn(generation, drawn));
+        });
+    }
+
+    pub(super) fn run_trial(
+        &mut self,
+        generation: u64,
+        result: Result<Operation, Stop>,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        match result {
+            Ok(operation) => {
+                self.trying = true;
+                widgets.window.set_visible(false);
+                let run = OperationOutput::Run(operation);
+                sender.output_sender().emit(run);
+            }
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Failed(error)) => {
+                self.show_error(&error);
+                widgets.try_it.set_sensitive(true);
+            }
+        }
+    }
+
+    /// A trial gives the window back whatever came out.
+    fn take_end_of_trial(
+        &mut self,
+        state: &State,
+        widgets: &OperationWindowWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        self.trying = false;
+        widgets.try_it.set_sensitive(true);
+        match state {
+            State::Done(outcome) => {
+                widgets.tried.set_child(Some(&plan_view::tried(outcome)));
+                widgets.tried.set_visible(true);
+            }
+            State::Failed(error) => self.show_error(error),
+            _ => {}
+        }
+        self.fit_again(sender);
+        widgets.window.present();
+    }
+
     /// A job that failed gives the values back; any other end is the end of the window.
     pub(super) fn take_end(
         &mut self,
@@ -169,6 +237,10 @@ impl OperationWindow {
         widgets: &OperationWindowWidgets,
         sender: &ComponentSender<Self>,
     ) {
+        if self.trying {
+            self.take_end_of_trial(&state, widgets, sender);
+            return;
+        }
         let State::Failed(error) = state else {
             self.close(widgets, sender);
             return;
@@ -218,6 +290,8 @@ impl OperationWindow {
             let view = plan_view::build(plan, drawn.space, copy);
             widgets.place.set_child(Some(&view));
         }
+        self.trial.clone_from(&drawn.operation.after.trial);
+        widgets.try_it.set_visible(self.trial.is_some());
         widgets.say(None);
         self.fit_again(sender);
         widgets.ask(plan, self.form.is_some());

@@ -34,6 +34,10 @@ pub(crate) struct OperationWindow {
     looking: Control,
     /// What is shown.
     plan: Option<Box<Plan>>,
+    /// What tries it, if that is possible.
+    trial: Option<Draft>,
+    /// The job that is waited for only tries it.
+    trying: bool,
     error: ErrorBox,
 }
 
@@ -111,8 +115,20 @@ impl Component for OperationWindow {
                                 set_xalign: 0.0,
                                 add_css_class: "dim-label",
                             },
+                            #[name = "tried"]
+                            append = &adw::Bin {
+                                set_visible: false,
+                            },
                             #[name = "place"]
                             append = &adw::Bin {},
+                            #[name = "try_it"]
+                            append = &gtk::Button {
+                                set_label: &gettext("_Try It on a Private Copy"),
+                                set_use_underline: true,
+                                set_halign: gtk::Align::Start,
+                                set_visible: false,
+                                connect_clicked => OperationInput::TryClicked,
+                            },
                         },
                     },
                 },
@@ -152,6 +168,7 @@ impl Component for OperationWindow {
         match message {
             OperationInput::Form(output) => self.take_form(output, widgets, &sender),
             OperationInput::Confirmed => self.look_again(widgets, &sender),
+            OperationInput::TryClicked => self.try_it(widgets, &sender),
             OperationInput::Due => widgets.appear(),
             OperationInput::Dismissed => self.close(widgets, &sender),
             OperationInput::Copy(text) => sender.output_sender().emit(OperationOutput::Copy(text)),
@@ -172,6 +189,9 @@ impl Component for OperationWindow {
             }
             OperationCommand::LookedAgain(generation, result) => {
                 self.run(generation, result, widgets, &sender);
+            }
+            OperationCommand::TrialDrawn(generation, result) => {
+                self.run_trial(generation, result, widgets, &sender);
             }
         }
     }

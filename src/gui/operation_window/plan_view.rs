@@ -1,5 +1,6 @@
 //! A plan as rows: what happens, what is lost, what to know, and the same by hand.
 
+use platter::job::Outcome;
 use platter::op::plan::{Plan, Shortage};
 use platter::op::warning::Warning;
 use platter::storage::HostSpace;
@@ -34,7 +35,13 @@ pub(super) fn build(
             .title(gettext("What Happens"))
             .build();
         for (index, step) in plan.steps.iter().enumerate() {
-            group.add(&step_row(index + 1, &describe::phrase(step)));
+            let cost = plan.costs.get(index).and_then(Option::as_ref);
+            let cost = cost.map(describe::phrase);
+            group.add(&step_row(
+                index + 1,
+                &describe::phrase(step),
+                cost.as_deref(),
+            ));
         }
         view.append(&group);
     }
@@ -108,6 +115,9 @@ fn assurances(plan: &Plan, space: Option<HostSpace>) -> Vec<String> {
     if plan.holders.is_empty() && changes_existing {
         said.push(gettext("Nobody else is using the image"));
     }
+    if plan.can_be_undone {
+        said.push(gettext("Can be undone until the image is next written"));
+    }
     said
 }
 
@@ -131,7 +141,7 @@ fn note_row(note: &Fact) -> adw::ActionRow {
     row
 }
 
-fn step_row(number: usize, text: &str) -> adw::ActionRow {
+fn step_row(number: usize, text: &str, cost: Option<&str>) -> adw::ActionRow {
     let row = adw::ActionRow::builder()
         .use_markup(false)
         .title(text)
@@ -144,7 +154,45 @@ fn step_row(number: usize, text: &str) -> adw::ActionRow {
         .build();
     row.add_prefix(&label);
     a11y::name(&row, text);
+    if let Some(cost) = cost {
+        let label = gtk::Label::builder()
+            .label(cost)
+            .wrap(true)
+            .xalign(1.0)
+            .justify(gtk::Justification::Right)
+            .max_width_chars(26)
+            .css_classes(["dim-label", "caption"])
+            .build();
+        row.add_suffix(&label);
+        a11y::describe(&row, cost);
+    }
     row
+}
+
+/// What a trial has found out: its sentence, and a row for each thing it looked at.
+pub(super) fn tried(outcome: &Outcome) -> adw::PreferencesGroup {
+    let group = adw::PreferencesGroup::builder()
+        .title(gettext("It Works"))
+        .build();
+    if let Some(message) = &outcome.message {
+        group.set_description(Some(&describe::phrase(message)));
+    }
+    for note in &outcome.notes {
+        let row = adw::ActionRow::builder()
+            .use_markup(false)
+            .title(note)
+            .title_lines(0)
+            .activatable(false)
+            .css_classes(["note"])
+            .build();
+        let image = gtk::Image::from_icon_name("object-select-symbolic");
+        image.add_css_class("success");
+        a11y::name(&image, &gettext("Good"));
+        row.add_prefix(&image);
+        a11y::name(&row, note);
+        group.add(&row);
+    }
+    group
 }
 
 fn by_hand(commands: &str, copy: impl Fn(String) + 'static) -> gtk::Expander {

@@ -45,8 +45,6 @@ pub(crate) enum Deed {
     Redo,
     /// All that waits is given up.
     Discard,
-    /// What waits is tried.
-    Try,
     /// What waits is applied.
     Apply,
     /// What was applied is undone.
@@ -54,7 +52,7 @@ pub(crate) enum Deed {
 }
 
 impl Deed {
-    const ALL: [(Self, &str, &[&str]); 21] = [
+    const ALL: [(Self, &str, &[&str]); 20] = [
         (Self::New, "new", &[]),
         (Self::Delete, "delete", &[]),
         (Self::Resize, "resize", &[]),
@@ -73,7 +71,6 @@ impl Deed {
         (Self::Undo, "undo", &["<Control>z"]),
         (Self::Redo, "redo", &["<Control><Shift>z"]),
         (Self::Discard, "discard", &[]),
-        (Self::Try, "try", &[]),
         (Self::Apply, "apply", &["<Control>Return"]),
         (Self::UndoApplied, "undo-applied", &[]),
     ];

@@ -110,16 +110,7 @@ impl Partitions {
             Deed::Undo => Self::request(EditRequest::Undo, sender),
             Deed::Redo => Self::request(EditRequest::Redo, sender),
             Deed::Discard => Self::request(EditRequest::Discard, sender),
-            Deed::Try => self.operate(
-                |document| image_sheets::edits_request(document, true),
-                sender,
-            ),
-            Deed::Apply => {
-                self.operate(
-                    |document| image_sheets::edits_request(document, false),
-                    sender,
-                );
-            }
+            Deed::Apply => self.operate(image_sheets::edits_request, sender),
             Deed::UndoApplied => self.operate(image_sheets::undo_edit_request, sender),
             Deed::NewGpt => Self::push(vec![Edit::NewTable(TableKind::Gpt)], sender),
             Deed::NewMbr => Self::push(vec![Edit::NewTable(TableKind::Mbr)], sender),
@@ -273,7 +264,7 @@ impl Partitions {
             idle && match deed {
                 Deed::Undo => document.pending.can_undo(),
                 Deed::Redo => document.pending.can_redo(),
-                Deed::Discard | Deed::Try | Deed::Apply => !document.pending.is_empty(),
+                Deed::Discard | Deed::Apply => !document.pending.is_empty(),
                 Deed::UndoApplied => document.unfinished == Some(Unfinished::Undoable),
                 Deed::New => target::has_table(contents) && self.free().is_some(),
                 Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr => true,

@@ -49,7 +49,6 @@ impl PendingList {
         }
         for (label, action, class) in [
             (gettext("Di_scard All"), "discard", "flat"),
-            (gettext("_Try…"), "try", "flat"),
             (gettext("_Apply…"), "apply", "suggested-action"),
         ] {
             let button = gtk::Button::builder()

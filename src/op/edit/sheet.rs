@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use crate::fs::FsKind;
 use crate::fs::change::{Action, Capability, capability};
 use crate::image::Format;
 use crate::inspect::Contents;
@@ -31,7 +32,7 @@ pub fn steps(contents: &Contents, edits: &[Edit]) -> Vec<Step> {
         .filter_map(|index| {
             let before = fold(contents, &edits[..index]).ok()?;
             let after = fold(contents, &edits[..=index]).ok()?;
-            Some(step(&edits[index], &before, &after))
+            Some(step(&edits[index], contents, &before, &after))
         })
         .collect()
 }
@@ -51,12 +52,12 @@ pub fn sheet(
     let title = Phrase::new(gettext_noop("Apply {count} changes to {name}"))
         .count("count", edits.len() as u64)
         .text("name", &name);
-    let mut plan = Plan::new(title, confirm(&draft));
-    plan.steps = steps(contents, edits)
-        .into_iter()
-        .map(|step| step.what)
-        .collect();
+    let mut plan = Plan::new(title, confirm(contents, &draft));
+    let steps = steps(contents, edits).into_iter();
+    (plan.steps, plan.costs) = steps.map(|step| (step.what, step.note)).unzip();
+    let lost = |change| lost(contents, change);
     plan.destroys = draft.changes.iter().filter_map(lost).collect();
+    plan.can_be_undone = true;
     plan.writes = vec![path.to_path_buf()];
     plan.space = Some(space(path, format, contents, &draft));
     plan.by_hand = by_hand(path, format, &draft);
@@ -97,11 +98,11 @@ pub fn trial_sheet(
 }
 
 /// What destroys names its object on the button.
-fn confirm(draft: &Draft) -> Phrase {
+fn confirm(contents: &Contents, draft: &Draft) -> Phrase {
     let lost: Vec<&Change> = draft
         .changes
         .iter()
-        .filter(|change| lost(change).is_some())
+        .filter(|change| lost(contents, change).is_some())
         .collect();
     let number = |change: &Change| u64::from(change.number_before.unwrap_or(0));
     match lost.as_slice() {
@@ -118,16 +119,32 @@ fn confirm(draft: &Draft) -> Phrase {
     }
 }
 
-fn lost(change: &Change) -> Option<Phrase> {
+fn lost(contents: &Contents, change: &Change) -> Option<Phrase> {
     let number = u64::from(change.number_before?);
-    let template = match (&change.after, &change.make) {
-        (None, _) => gettext_noop("Partition {number} and what is in it is gone."),
-        (Some(_), Some(_)) => {
+    let known = change.before.as_ref().and_then(|range| {
+        let mut volumes = contents.volumes.iter();
+        let volume = volumes.find(|known| known.range == *range)?;
+        volume.file_system.as_ref()
+    });
+    let label = known.and_then(|known| known.label.as_ref());
+    let template = match (&change.after, &change.make, label) {
+        (None, _, None) => gettext_noop("Partition {number} and what is in it is gone."),
+        (None, _, Some(_)) => {
+            gettext_noop("Partition {number} “{label}” and what is in it is gone.")
+        }
+        (Some(_), Some(_), None) => {
             gettext_noop("What is in partition {number} is gone: it is formatted.")
         }
-        (Some(_), None) => return None,
+        (Some(_), Some(_), Some(_)) => {
+            gettext_noop("What is in partition {number} “{label}” is gone: it is formatted.")
+        }
+        (Some(_), None, _) => return None,
     };
-    Some(Phrase::new(template).count("number", number))
+    let phrase = Phrase::new(template).count("number", number);
+    Some(match label {
+        Some(label) => phrase.text("label", label),
+        None => phrase,
+    })
 }
 
 /// What the tools work on is copied; what moves by less than its length goes through the journal.
@@ -157,17 +174,21 @@ fn space(path: &Path, format: Format, contents: &Contents, draft: &Draft) -> Spa
     }
 }
 
-fn step(edit: &Edit, before: &Draft, after: &Draft) -> Step {
+fn step(edit: &Edit, contents: &Contents, before: &Draft, after: &Draft) -> Step {
     let plain = |what| Step { what, note: None };
+    let table_only = |what| Step {
+        what,
+        note: Some(Phrase::new(gettext_noop("table only, nothing moves"))),
+    };
     match edit {
-        Edit::ResizeDisk(_) => plain(resize_disk(before, after)),
+        Edit::ResizeDisk(_) => resize_disk(before, after),
         Edit::NewTable(kind) => plain(
             Phrase::new(gettext_noop("Make a new, empty partition table ({kind})"))
                 .text("kind", table_name(*kind)),
         ),
         Edit::Create { fs, .. } => create(*fs, before, after),
         Edit::Delete(number) => plain(about(gettext_noop("Delete partition {number}"), *number)),
-        Edit::Move(number, _) => shift(*number, before, after),
+        Edit::Move(number, _) => shift(*number, contents, before, after),
         Edit::Resize(number, _) => resize(*number, before, after),
         Edit::Format { number, fs, .. } => plain(
             about(gettext_noop("Format partition {number} with {fs}"), *number)
@@ -180,17 +201,17 @@ fn step(edit: &Edit, before: &Draft, after: &Draft) -> Step {
             )
             .text("label", label),
         ),
-        Edit::Name(number, name) => plain(
+        Edit::Name(number, name) => table_only(
             about(gettext_noop("Name partition {number} “{name}”"), *number).text("name", name),
         ),
-        Edit::Type(number, kind) => plain(
+        Edit::Type(number, kind) => table_only(
             about(
                 gettext_noop("Make partition {number} one for {type}"),
                 *number,
             )
             .text("type", type_name(*kind).unwrap_or("?")),
         ),
-        Edit::PartitionUuid(number, uuid) => plain(
+        Edit::PartitionUuid(number, uuid) => table_only(
             about(
                 gettext_noop("Give partition {number} the UUID {uuid}"),
                 *number,
@@ -201,14 +222,14 @@ fn step(edit: &Edit, before: &Draft, after: &Draft) -> Step {
             gettext_noop("Give the file system of partition {number} a new UUID"),
             *number,
         )),
-        Edit::Attributes(number, _) => plain(about(
+        Edit::Attributes(number, _) => table_only(about(
             gettext_noop("Set the attributes of partition {number}"),
             *number,
         )),
         Edit::Active(number, true) => {
-            plain(about(gettext_noop("Boot from partition {number}"), *number))
+            table_only(about(gettext_noop("Boot from partition {number}"), *number))
         }
-        Edit::Active(number, false) => plain(about(
+        Edit::Active(number, false) => table_only(about(
             gettext_noop("Do not boot from partition {number}"),
             *number,
         )),
@@ -220,7 +241,7 @@ fn step(edit: &Edit, before: &Draft, after: &Draft) -> Step {
             gettext_noop("Repair the file system of partition {number}"),
             *number,
         )),
-        Edit::RepairGpt => plain(Phrase::new(gettext_noop(
+        Edit::RepairGpt => table_only(Phrase::new(gettext_noop(
             "Write both copies of the partition table anew",
         ))),
     }
@@ -237,17 +258,21 @@ fn table_name(kind: TableKind) -> &'static str {
     }
 }
 
-fn resize_disk(before: &Draft, after: &Draft) -> Phrase {
+fn resize_disk(before: &Draft, after: &Draft) -> Step {
     let (old, new) = (before.table.disk_size, after.table.disk_size);
     let template = if new < old {
         gettext_noop("Cut the disk from {old} to {new}")
     } else {
         gettext_noop("Grow the disk from {old} to {new}")
     };
-    Phrase::new(template).size("old", old).size("new", new)
+    let note = gettext_noop("takes room only when it is written");
+    Step {
+        what: Phrase::new(template).size("old", old).size("new", new),
+        note: (new > old).then(|| Phrase::new(note)),
+    }
 }
 
-fn create(fs: Option<crate::fs::FsKind>, before: &Draft, after: &Draft) -> Step {
+fn create(fs: Option<FsKind>, before: &Draft, after: &Draft) -> Step {
     let made = after.table.partitions.iter().find(|partition| {
         let known = before.table.partitions.iter();
         !known
@@ -267,7 +292,7 @@ fn create(fs: Option<crate::fs::FsKind>, before: &Draft, after: &Draft) -> Step 
     }
 }
 
-fn shift(number: u32, before: &Draft, after: &Draft) -> Step {
+fn shift(number: u32, contents: &Contents, before: &Draft, after: &Draft) -> Step {
     let (old, new) = places(number, before, after);
     let template = if new.start < old.start {
         gettext_noop("Move partition {number} left by {distance}")
@@ -276,13 +301,27 @@ fn shift(number: u32, before: &Draft, after: &Draft) -> Step {
     };
     Step {
         what: about(template, number).size("distance", old.start.abs_diff(new.start)),
-        note: Some(
-            Phrase::new(gettext_noop(
-                "its {size} move, no byte twice where there is room",
-            ))
-            .size("size", length(&old)),
-        ),
+        note: Some(cost_of_move(number, contents, before)),
     }
+}
+
+/// Free space is not copied, and neither is what is not there yet.
+fn cost_of_move(number: u32, contents: &Contents, before: &Draft) -> Phrase {
+    let change = before
+        .changes
+        .iter()
+        .find(|change| change.number_before == Some(number) && change.make.is_none());
+    let Some(range) = change.and_then(|change| change.before.as_ref()) else {
+        return Phrase::new(gettext_noop("table only, nothing moves"));
+    };
+    let mut volumes = contents.volumes.iter();
+    let used = volumes
+        .find(|known| known.range == *range)
+        .and_then(|known| {
+            let usage = known.file_system.as_ref()?.usage?;
+            Some(usage.used)
+        });
+    Phrase::new(gettext_noop("copies up to {size}")).size("size", used.unwrap_or(length(range)))
 }
 
 fn resize(number: u32, before: &Draft, after: &Draft) -> Step {
@@ -299,21 +338,33 @@ fn resize(number: u32, before: &Draft, after: &Draft) -> Step {
         .iter()
         .find(|change| change.number_before == Some(number) && change.make.is_none())
         .and_then(|change| change.fs);
-    let note = fs.map(|fs| {
-        let template = match capability(fs, action) {
-            Capability::Native | Capability::Tool { .. } => gettext_noop("its {fs} follows"),
-            Capability::Missing { .. } | Capability::Never(_) => {
-                gettext_noop("its {fs} stays as it is")
-            }
-        };
-        Phrase::new(template).text("fs", fs.name())
-    });
+    let note = fs.map_or_else(
+        || Phrase::new(gettext_noop("table only, nothing moves")),
+        |fs| following(fs, action),
+    );
     Step {
         what: about(template, number)
             .size("old", length(&old))
             .size("new", length(&new)),
-        note,
+        note: Some(note),
     }
+}
+
+/// Whether a file system goes with its partition, and why not.
+fn following(fs: FsKind, action: Action) -> Phrase {
+    let phrase = match capability(fs, action) {
+        Capability::Native | Capability::Tool { .. } => {
+            Phrase::new(gettext_noop("its {fs} follows"))
+        }
+        Capability::Missing { package, .. } => Phrase::new(gettext_noop(
+            "its {fs} stays as it is: the package {package} is not installed",
+        ))
+        .text("package", package),
+        Capability::Never(reason) => {
+            Phrase::new(gettext_noop("its {fs} stays as it is: {reason}")).text("reason", reason)
+        }
+    };
+    phrase.text("fs", fs.name())
 }
 
 fn places(number: u32, before: &Draft, after: &Draft) -> (Range<u64>, Range<u64>) {
