@@ -3,6 +3,7 @@
 //! Names inside an image are claims. They are parsed as QEMU does, shown, and opened only under an
 //! [`OpenPolicy`]. A link that cannot be followed is a fact of the chain, never its failure.
 
+mod candidates;
 mod find;
 mod folder;
 pub mod graph;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use candidates::{Candidate, candidates};
 pub use folder::{FolderImage, FolderIndex};
 pub use map::{MapDetail, MapEntry};
 pub use name::{Target, resolve};

@@ -21,8 +21,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::background::Background;
+use crate::image_operation::ImageOperation;
 use crate::operation::Request;
 use crate::session::{Document, EditRequest};
+use crate::subject::Subject;
 
 /// What every pane is started with.
 #[derive(Clone, Debug)]
@@ -66,6 +68,10 @@ pub(crate) enum PaneOutput {
     Reload,
     /// Do this; see [`crate::operation`].
     Operate(Request),
+    /// Do this to an image that need not be open.
+    OperateOn(ImageOperation, Subject),
+    /// Show this file in the file manager.
+    ShowFile(PathBuf),
     /// Change the edits that wait for the selected disk.
     Edit(EditRequest),
 }

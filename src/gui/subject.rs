@@ -45,6 +45,34 @@ impl Subject {
         Chain::open(&self.path, &options)
     }
 
+    /// Opens the image without what it stands on, to look at its tables.
+    ///
+    /// # Errors
+    /// As [`Chain::open`].
+    pub(crate) fn look_at_headers(&self) -> Result<Chain> {
+        let options = ChainOptions {
+            observe: true,
+            active_only: true,
+            headers_only: true,
+            ..self.options()
+        };
+        Chain::open(&self.path, &options)
+    }
+
+    /// Opens the image without what it stands on, to change its tables.
+    ///
+    /// # Errors
+    /// As [`Chain::open`].
+    pub(crate) fn change_header(&self) -> Result<Chain> {
+        let options = ChainOptions {
+            active_only: true,
+            headers_only: true,
+            writable: vec![0],
+            ..self.options()
+        };
+        Chain::open(&self.path, &options)
+    }
+
     /// Opens the chain to change the links at these depths.
     ///
     /// # Errors

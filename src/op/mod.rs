@@ -6,6 +6,7 @@ pub mod convert;
 pub mod create;
 pub mod difference;
 pub mod edit;
+pub mod flatten;
 pub mod measure;
 pub mod plan;
 mod rate;

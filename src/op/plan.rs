@@ -41,6 +41,8 @@ pub struct Plan {
     pub by_hand: Vec<String>,
     /// It can be undone afterwards, until the image is changed by others.
     pub can_be_undone: bool,
+    /// There is nothing to run: it only says how things are.
+    pub is_report: bool,
 }
 
 impl Plan {
@@ -60,6 +62,7 @@ impl Plan {
             warnings: Vec::new(),
             by_hand: Vec::new(),
             can_be_undone: false,
+            is_report: false,
         }
     }
 

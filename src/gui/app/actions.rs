@@ -3,10 +3,10 @@
 use relm4::gtk::{gio, prelude::*};
 use relm4::{ComponentSender, adw};
 
-use super::operations::ImageOperation;
 use super::panes::VIEWS;
 use super::{App, AppInput};
 use crate::i18n::gettext;
+use crate::image_operation::ImageOperation;
 
 /// Adds the actions to window and application, and sets their keys.
 pub(super) fn install(

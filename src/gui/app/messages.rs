@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use platter::Stop;
 use platter::chain::OpenPolicy;
 
-use super::operations::ImageOperation;
+use crate::image_operation::ImageOperation;
 use crate::jobs::JobsOutput;
 use crate::operation::{Operation, Request};
 use crate::operation_window::OperationOutput;

@@ -15,6 +15,7 @@ use super::{App, AppCommand, AppInput, AppWidgets, Panes, dialogs};
 use crate::background::Background;
 use crate::banner::{Banner, BannerInput, BannerOutput};
 use crate::failure_page::{FailurePage, FailurePageInput, FailurePageOutput};
+use crate::file_manager;
 use crate::format;
 use crate::i18n::counted;
 use crate::jobs::{Jobs, JobsInit};
@@ -217,6 +218,10 @@ impl App {
             PaneOutput::ShowSegment(index) => self.panes.show_partition(index),
             PaneOutput::Reload => self.reload(widgets, sender),
             PaneOutput::Operate(request) => self.operate(request, root, sender),
+            PaneOutput::OperateOn(operation, subject) => {
+                self.operate_on_file(operation, subject, root, sender);
+            }
+            PaneOutput::ShowFile(path) => file_manager::show(&path, root.upcast_ref()),
             PaneOutput::Edit(request) => self.edit(&request, widgets, sender),
         }
     }

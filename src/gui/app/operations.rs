@@ -11,53 +11,16 @@ use relm4::gtk::{gio, glib};
 use relm4::prelude::*;
 
 use super::{App, AppCommand, AppInput, AppWidgets, dialogs};
-use crate::convert;
 use crate::describe;
 use crate::i18n::{fill, gettext};
-use crate::image_sheets;
+use crate::image_operation::ImageOperation;
 use crate::jobs::{JobsInput, JobsOutput};
 use crate::new_image;
 use crate::operation::{Ask, Draft, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
-use crate::resize;
-use crate::session::{Document, EditRequest};
-
-/// What can be done to an image as a whole: the entries of its menu.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum ImageOperation {
-    /// Write what it holds into its backing file.
-    Commit,
-    /// Move it to the trash.
-    Delete,
-    /// Copy the disk into another format.
-    Convert,
-    /// Make an image that stands on it.
-    Overlay,
-    /// Give the disk another size.
-    Resize,
-}
-
-impl ImageOperation {
-    /// All, with the names of their actions.
-    pub(super) const ALL: [(Self, &str); 5] = [
-        (Self::Commit, "commit-image"),
-        (Self::Delete, "delete-image"),
-        (Self::Convert, "convert-image"),
-        (Self::Overlay, "new-overlay"),
-        (Self::Resize, "resize-disk"),
-    ];
-
-    fn request(self, document: &Rc<Document>) -> Option<Request> {
-        match self {
-            Self::Commit => image_sheets::commit_request(document),
-            Self::Delete => image_sheets::delete_request(document),
-            Self::Convert => convert::request(document),
-            Self::Overlay => new_image::overlay_request(document),
-            Self::Resize => resize::request(document),
-        }
-    }
-}
+use crate::session::EditRequest;
+use crate::subject::Subject;
 
 /// The menu of the selected image.
 pub(super) fn image_menu() -> gio::Menu {
@@ -65,12 +28,24 @@ pub(super) fn image_menu() -> gio::Menu {
     for (label, action) in [
         (gettext("_Resize Disk…"), "win.resize-disk"),
         (gettext("_Convert…"), "win.convert-image"),
-        (gettext("New _Overlay…"), "win.new-overlay"),
-        (gettext("Co_mmit…"), "win.commit-image"),
-        (gettext("Move to _Trash…"), "win.delete-image"),
+        (gettext("C_ompare…"), "win.compare-image"),
+        (gettext("Chec_k…"), "win.check-image"),
     ] {
         menu.append(Some(&label), Some(action));
     }
+    let chain = gio::Menu::new();
+    for (label, action) in [
+        (gettext("New Over_lay…"), "win.new-overlay"),
+        (gettext("Co_mmit…"), "win.commit-image"),
+        (gettext("Other _Backing File…"), "win.rebase-image"),
+        (gettext("_Flatten…"), "win.flatten-image"),
+    ] {
+        chain.append(Some(&label), Some(action));
+    }
+    menu.append_section(None, &chain);
+    let end = gio::Menu::new();
+    end.append(Some(&gettext("Move to _Trash…")), Some("win.delete-image"));
+    menu.append_section(None, &end);
     menu
 }
 
@@ -121,7 +96,19 @@ impl App {
         sender: &ComponentSender<Self>,
     ) {
         let selected = self.session.selected();
-        if let Some(request) = selected.and_then(|document| operation.request(document)) {
+        if let Some(request) = selected.and_then(|document| operation.of_document(document)) {
+            self.operate(request, root, sender);
+        }
+    }
+
+    pub(super) fn operate_on_file(
+        &mut self,
+        operation: ImageOperation,
+        subject: Subject,
+        root: &adw::ApplicationWindow,
+        sender: &ComponentSender<Self>,
+    ) {
+        if let Some(request) = operation.of_file(subject) {
             self.operate(request, root, sender);
         }
     }

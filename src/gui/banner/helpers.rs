@@ -21,6 +21,10 @@ pub(super) enum Action {
     Locate(PathBuf),
     /// Read everything again.
     Reload,
+    /// Look at its metadata, and repair it.
+    Check,
+    /// Let it stand on another file for good.
+    Relink,
     /// Ask whether an interrupted edit of the partitions is to be finished, or taken back.
     EndEdit { rollback: bool },
 }
@@ -31,6 +35,8 @@ impl Action {
             Self::Allow { .. } => gettext("_Allow…"),
             Self::Locate(_) => gettext("_Locate…"),
             Self::Reload => gettext("_Reload"),
+            Self::Check => gettext("Chec_k…"),
+            Self::Relink => gettext("Mend the Li_nk…"),
             Self::EndEdit { rollback: false } => gettext("_Finish…"),
             Self::EndEdit { rollback: true } => gettext("_Take Back…"),
         }
@@ -91,7 +97,7 @@ fn corrupt(info: &ImageInfo) -> Option<Notice> {
         sentence: gettext(
             "This image is marked as corrupt: the program that wrote it last found damage in it.",
         ),
-        action: None,
+        action: Some(Action::Check),
         other: None,
     })
 }
@@ -102,7 +108,7 @@ fn dirty(info: &ImageInfo) -> Option<Notice> {
         sentence: gettext(
             "This image was not closed properly. Its contents are shown as they are.",
         ),
-        action: None,
+        action: Some(Action::Check),
         other: None,
     })
 }
@@ -188,11 +194,12 @@ fn link_notice(link: &Link, problem: &LinkProblem) -> Notice {
             )
         }
     };
+    let is_missing = matches!(problem, LinkProblem::Missing);
     Notice {
         tone,
         sentence,
         action,
-        other: None,
+        other: is_missing.then_some(Action::Relink),
     }
 }
 

@@ -16,6 +16,7 @@ use relm4::{ComponentSender, gtk};
 pub(crate) use messages::{BannerInput, BannerOutput};
 
 use crate::facts::Tone;
+use crate::image_operation::ImageOperation;
 use crate::image_sheets;
 use crate::session::Document;
 use helpers::{Action, Notice, notice};
@@ -128,6 +129,8 @@ impl Banner {
         sender: &ComponentSender<Self>,
     ) {
         match action {
+            Some(Action::Check) => self.operate(ImageOperation::Check, sender),
+            Some(Action::Relink) => self.operate(ImageOperation::Rebase, sender),
             Some(Action::EndEdit { rollback }) => {
                 let document = self.document.as_deref();
                 let request =
@@ -144,6 +147,13 @@ impl Banner {
             }
             Some(Action::Reload) => sender.output_sender().emit(BannerOutput::ReloadRequested),
             None => {}
+        }
+    }
+
+    fn operate(&self, operation: ImageOperation, sender: &ComponentSender<Self>) {
+        let document = self.document.as_ref();
+        if let Some(request) = document.and_then(|document| operation.of_document(document)) {
+            sender.output_sender().emit(BannerOutput::Operate(request));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use platter::chain::graph::FamilyGraph;
 
+use crate::chain_pane::menu::NodeDeed;
 use crate::pane::PaneInput;
 
 /// What the window and the user say.
@@ -13,6 +14,8 @@ pub(crate) enum ChainInput {
     NodeActivated(usize),
     /// A node has the keyboard focus.
     NodeFocused(usize),
+    /// Something is to be done with the node that was pointed at last.
+    Do(NodeDeed),
     /// Text size, writing direction or colours are other now.
     StyleChanged,
 }

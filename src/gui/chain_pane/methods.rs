@@ -10,10 +10,12 @@ use relm4::ComponentSender;
 use relm4::gtk::{self, prelude::*};
 
 use crate::chain_pane::helpers::{self, NodeText};
+use crate::chain_pane::menu::{self, NodeDeed};
 use crate::chain_pane::{ChainCommand, ChainInput, ChainPane, node};
 use crate::format;
 use crate::pane::{PaneInput, PaneOutput};
 use crate::session::Document;
+use crate::subject::Subject;
 use crate::widgets::chain_canvas::EdgeStyle;
 
 impl ChainPane {
@@ -41,6 +43,41 @@ impl ChainPane {
 
     pub(super) fn point_at(&mut self, node: usize) {
         self.pointed = self.sentences.get(node).cloned().unwrap_or_default();
+        self.node = node;
+        let node = self.graph.as_ref().and_then(|graph| graph.nodes.get(node));
+        menu::enable(&self.actions, node);
+    }
+
+    /// Does something with the node that was pointed at last.
+    pub(super) fn act(&self, deed: NodeDeed, sender: &ComponentSender<Self>) {
+        let graph = self.graph.as_ref();
+        let Some(node) = graph.and_then(|graph| graph.nodes.get(self.node)) else {
+            return;
+        };
+        let wish = match deed {
+            NodeDeed::Open | NodeDeed::Locate => return self.open_node(self.node, sender),
+            NodeDeed::Operate(operation) => menu::file_of(node).map(|(path, format)| {
+                let policy = self
+                    .document
+                    .as_ref()
+                    .map(|document| document.policy.clone());
+                let subject = Subject {
+                    path,
+                    format,
+                    policy: policy.unwrap_or_default(),
+                };
+                PaneOutput::OperateOn(operation, subject)
+            }),
+            NodeDeed::ShowFile => node.path.clone().map(PaneOutput::ShowFile),
+            NodeDeed::CopyPath => node
+                .path
+                .as_ref()
+                .map(|path| PaneOutput::Copy(path.display().to_string())),
+        };
+        if let Some(wish) = wish {
+            // The window may be closing; then nobody wants anything.
+            let _ = sender.output(wish);
+        }
     }
 
     pub(super) fn take_family(
@@ -65,8 +102,8 @@ impl ChainPane {
         self.summary = helpers::summary(&graph, in_folder, &format::folder(&document.path));
         self.draw(&graph, &texts, sender);
         self.sentences = texts.into_iter().map(|text| text.sentence).collect();
-        self.point_at(0);
         self.graph = Some(graph);
+        self.point_at(0);
     }
 
     fn show(&mut self, document: Rc<Document>, sender: &ComponentSender<Self>) {
@@ -183,6 +220,7 @@ fn connect(button: &gtk::Button, node: usize, sender: &ComponentSender<ChainPane
     };
     let activated = send(ChainInput::NodeActivated);
     button.connect_clicked(move |_| activated());
+    menu::connect(button, node, sender);
     let focused = send(ChainInput::NodeFocused);
     button.connect_has_focus_notify(move |button| {
         if button.has_focus() {

@@ -1,6 +1,7 @@
 //! The Chain pane: the open image, what it stands on, its siblings and its overlays.
 
 mod helpers;
+mod menu;
 mod messages;
 mod methods;
 mod node;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use platter::Control;
 use platter::chain::graph::FamilyGraph;
 use relm4::prelude::*;
-use relm4::{adw, gtk};
+use relm4::{adw, gtk, gtk::gio};
 
 use adw::prelude::*;
 
@@ -35,8 +36,11 @@ pub(crate) struct ChainPane {
     focus: Option<Option<PathBuf>>,
     /// What stands above the graph.
     summary: String,
-    /// What is said of the node that has the keyboard focus.
+    /// The node that has the keyboard focus, or had it last.
+    node: usize,
+    /// What is said of it.
     pointed: String,
+    actions: gio::SimpleActionGroup,
     /// Numbers the requests for a family; older answers are dropped.
     request: u64,
     control: Control,
@@ -65,13 +69,27 @@ impl Component for ChainPane {
             #[local_ref]
             scroller -> gtk::ScrolledWindow {},
 
-            gtk::Label {
+            gtk::Box {
                 set_margin_all: 12,
-                set_xalign: 0.0,
-                set_wrap: true,
-                set_selectable: true,
-                #[watch]
-                set_label: &model.pointed,
+                set_spacing: 12,
+
+                gtk::Label {
+                    set_xalign: 0.0,
+                    set_hexpand: true,
+                    set_wrap: true,
+                    set_selectable: true,
+                    #[watch]
+                    set_label: &model.pointed,
+                },
+                gtk::MenuButton {
+                    set_label: &gettext("_Actions"),
+                    set_use_underline: true,
+                    set_valign: gtk::Align::Center,
+                    set_direction: gtk::ArrowType::Up,
+                    set_menu_model: Some(&menu::model()),
+                    #[watch]
+                    set_sensitive: !model.pointed.is_empty(),
+                },
             },
         }
     }
@@ -89,7 +107,9 @@ impl Component for ChainPane {
             canvas: ChainCanvas::new(),
             focus: None,
             summary: gettext("Looking at the folder…"),
+            node: 0,
             pointed: String::new(),
+            actions: menu::actions(&sender),
             request: 0,
             control: Control::new(),
         };
@@ -103,6 +123,7 @@ impl Component for ChainPane {
         }
         let scroller = model.canvas.widget();
         let widgets = view_output!();
+        root.insert_action_group("node", Some(&model.actions));
         ComponentParts { model, widgets }
     }
 
@@ -111,6 +132,7 @@ impl Component for ChainPane {
             ChainInput::Pane(input) => self.handle_pane(input, &sender),
             ChainInput::NodeActivated(node) => self.open_node(node, &sender),
             ChainInput::NodeFocused(node) => self.point_at(node),
+            ChainInput::Do(deed) => self.act(deed, &sender),
             ChainInput::StyleChanged => self.canvas.repaint(),
         }
     }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use platter::image::Format;
 use relm4::ComponentSender;
 use relm4::adw::prelude::*;
-use relm4::gtk::{self, gio};
+use relm4::gtk;
 
 use super::draft::{Wish, draft};
 use super::{ConvertForm, ConvertFormWidgets, ConvertInput};
+use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
 use crate::operation::FormOutput;
@@ -81,25 +82,14 @@ impl ConvertForm {
     }
 
     pub(super) fn choose_folder(&mut self, root: &gtk::Box, sender: &ComponentSender<Self>) {
-        let window = root.root().and_downcast::<gtk::Window>();
-        let dialog = gtk::FileChooserNative::new(
-            Some(&gettext("Choose a Folder")),
-            window.as_ref(),
-            gtk::FileChooserAction::SelectFolder,
-            Some(&gettext("_Choose")),
-            Some(&gettext("_Cancel")),
-        );
-        dialog.set_modal(true);
-        // Not being able to start there is no reason not to start.
-        let _ = dialog.set_current_folder(Some(&gio::File::for_path(&self.folder)));
         let input = sender.input_sender().clone();
-        dialog.connect_response(move |dialog, response| {
-            let chosen = dialog.file().and_then(|file| file.path());
-            if let Some(path) = chosen.filter(|_| response == gtk::ResponseType::Accept) {
-                input.emit(ConvertInput::FolderChosen(path));
-            }
-        });
-        dialog.show();
+        let dialog = file_chooser::choose(
+            root,
+            &gettext("Choose a Folder"),
+            gtk::FileChooserAction::SelectFolder,
+            &self.folder,
+            move |path| input.emit(ConvertInput::FolderChosen(path)),
+        );
         self.file_dialog = Some(dialog);
     }
 }

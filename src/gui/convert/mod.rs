@@ -5,7 +5,6 @@ mod messages;
 mod methods;
 
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
@@ -16,18 +15,16 @@ pub(crate) use messages::{ConvertInit, ConvertInput};
 use crate::a11y;
 use crate::i18n::gettext;
 use crate::operation::{Ask, FormOutput, Request, form};
-use crate::session::Document;
 use crate::subject::Subject;
 
-/// What the window is asked for to convert the disk of `document`.
-pub(crate) fn request(document: &Rc<Document>) -> Option<Request> {
-    let subject = Subject::of(document)?;
-    let folder = document.path.parent()?.to_path_buf();
+/// What the window is asked for to convert the disk of an image.
+pub(crate) fn request(subject: Subject) -> Option<Request> {
+    let folder = subject.path.parent()?.to_path_buf();
     Some(Request {
         heading: gettext("Convert"),
         about: subject.name(),
         ask: Ask::Form(form::<ConvertForm>(ConvertInit {
-            name: methods::free_name(&document.path),
+            name: methods::free_name(&subject.path),
             folder,
             subject,
         })),

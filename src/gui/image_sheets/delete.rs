@@ -1,20 +1,31 @@
 //! An image goes to the desktop's trash, from where it can be had back.
 
+use std::path::PathBuf;
+
 use platter::job::Outcome;
-use platter::op::plan::{Plan, command_line};
+use platter::op::flatten;
+use platter::op::plan::{Plan, SpaceNeeded, command_line};
 use platter::op::warning::{Warning, of_changed_base};
 use platter::phrase::{Phrase, gettext_noop};
-use platter::{Control, Error, ErrorKind};
+use platter::{Control, Error, ErrorKind, Stop};
 use relm4::gtk::{gio, prelude::FileExt};
 
+use super::commit::{by_hand_before, steps_before};
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
 
-pub(super) fn draft(subject: Subject) -> Draft {
-    Draft::new(move |_| {
-        let plan = plan(&subject);
+/// With `keeps_others`, images that stand on this one are flattened first.
+pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
+    Draft::new(move |control| {
+        let others = if keeps_others {
+            flatten::dependents(&subject.path, &[])?
+        } else {
+            Vec::new()
+        };
+        let plan = plan(&subject, &others, control)?;
         let subject = subject.clone();
-        let work = Box::new(move |_: &Control| {
+        let work = Box::new(move |control: &Control| {
+            flatten::flatten_all(&others, &subject.policy, control)?;
             gio::File::for_path(&subject.path)
                 .trash(gio::Cancellable::NONE)
                 .map_err(|error| {
@@ -35,14 +46,17 @@ pub(super) fn draft(subject: Subject) -> Draft {
     })
 }
 
-fn plan(subject: &Subject) -> Plan {
+fn plan(subject: &Subject, others: &[PathBuf], control: &Control) -> Result<Plan, Stop> {
     let named = |template| Phrase::new(template).text("name", subject.name());
     let mut plan = Plan::new(
         named(gettext_noop("Move {name} to the trash")),
         named(gettext_noop("Move {name} to Trash")),
     );
+    plan.steps = steps_before(others);
+    plan.steps
+        .extend((!others.is_empty()).then(|| plan.title.clone()));
     plan.destroys = vec![match of_changed_base(&subject.path, &[]) {
-        Some(Warning::SharedBase { dependents, .. }) => {
+        Some(Warning::SharedBase { dependents, .. }) if others.is_empty() => {
             let lost = gettext_noop(
                 "Images stand on {name} and cannot be read without it: {count} in the folders around it.",
             );
@@ -51,10 +65,19 @@ fn plan(subject: &Subject) -> Plan {
         _ => named(gettext_noop("{name} is gone from its folder.")),
     }];
     plan.writes = vec![subject.path.clone()];
-    plan.by_hand = vec![command_line([
+    plan.writes.extend_from_slice(others);
+    if let Some(first) = others.first() {
+        plan.space = Some(SpaceNeeded {
+            at: first.clone(),
+            bytes: flatten::bytes_needed_by_all(others, &subject.policy, control)?,
+            longest_file: 0,
+        });
+    }
+    plan.by_hand = by_hand_before(others);
+    plan.by_hand.push(command_line([
         "gio".as_ref(),
         "trash".as_ref(),
         subject.path.as_os_str(),
-    ])];
-    plan.with_holders()
+    ]));
+    Ok(plan.with_holders())
 }

@@ -1,37 +1,72 @@
 //! Operations on an image that have nothing to fill in, only to confirm.
 
+mod check;
 mod commit;
 mod delete;
 mod edits;
+mod flatten;
 
 use std::rc::Rc;
 
 use platter::op::edit::Unfinished;
 
 use crate::i18n::{counted, gettext};
-use crate::operation::{Ask, Request};
+use crate::operation::{Ask, Request, form};
 use crate::session::Document;
 use crate::subject::Subject;
+use crate::switch_form::{SwitchForm, SwitchInit};
 
-/// What the window is asked for to commit `document` into its backing file.
-pub(crate) fn commit_request(document: &Rc<Document>) -> Option<Request> {
-    let subject = Subject::of(document)?;
-    document.active()?.info()?.backing.as_ref()?;
-    Some(Request {
+/// What the window is asked for to commit an image into its backing file.
+pub(crate) fn commit_request(subject: Subject) -> Request {
+    Request {
         heading: gettext("Commit"),
         about: subject.name(),
-        ask: Ask::Sheet(commit::draft(subject)),
-    })
+        ask: Ask::Form(form::<SwitchForm>(SwitchInit {
+            title: gettext("Keep other images as they are"),
+            subtitle: gettext(
+                "Those that stand on the same file are made to stand on their own first",
+            ),
+            active: true,
+            draft: Box::new(move |keeps_others| commit::draft(subject.clone(), keeps_others)),
+        })),
+    }
 }
 
-/// What the window is asked for to move `document` to the trash.
-pub(crate) fn delete_request(document: &Rc<Document>) -> Option<Request> {
-    let subject = Subject::of(document)?;
-    Some(Request {
+/// What the window is asked for to move an image to the trash.
+pub(crate) fn delete_request(subject: Subject) -> Request {
+    Request {
         heading: gettext("Move to Trash"),
         about: subject.name(),
-        ask: Ask::Sheet(delete::draft(subject)),
-    })
+        ask: Ask::Form(form::<SwitchForm>(SwitchInit {
+            title: gettext("Keep other images readable"),
+            subtitle: gettext("Those that stand on it are made to stand on their own first"),
+            active: true,
+            draft: Box::new(move |keeps_others| delete::draft(subject.clone(), keeps_others)),
+        })),
+    }
+}
+
+/// What the window is asked for to make an image stand on its own.
+pub(crate) fn flatten_request(subject: Subject) -> Request {
+    Request {
+        heading: gettext("Flatten"),
+        about: subject.name(),
+        ask: Ask::Sheet(flatten::draft(subject)),
+    }
+}
+
+/// What the window is asked for to check an image, and to repair it.
+pub(crate) fn check_request(subject: Subject) -> Request {
+    Request {
+        heading: gettext("Check"),
+        about: subject.name(),
+        ask: Ask::Form(form::<SwitchForm>(SwitchInit {
+            title: gettext("Only give back leaked clusters"),
+            subtitle: gettext("Errors that endanger data are left as they are"),
+            active: false,
+            draft: Box::new(move |only_leaks| check::draft(subject.clone(), only_leaks)),
+        })),
+    }
 }
 
 /// What the window is asked for to apply the edits that wait for `document`.

@@ -10,12 +10,10 @@ use relm4::{ComponentSender, Sender, gtk};
 
 use super::progress_dialog::ProgressDialog;
 use super::row::JobRow;
-use super::{
-    Jobs, JobsInit, JobsInput, JobsOutput, JobsWidgets, Tracked, file_manager, helpers,
-    report_window,
-};
+use super::{Jobs, JobsInit, JobsInput, JobsOutput, JobsWidgets, Tracked, helpers, report_window};
 use crate::a11y;
 use crate::describe;
+use crate::file_manager;
 use crate::i18n::gettext;
 use crate::operation::Operation;
 use crate::operation_window::OperationInput;

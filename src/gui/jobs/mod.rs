@@ -1,7 +1,6 @@
 //! The jobs of the window: a button in the header bar with a ring, a popover that lists them, and
 //! a dialog for one that takes longer than half a second.
 
-mod file_manager;
 mod helpers;
 mod messages;
 mod methods;

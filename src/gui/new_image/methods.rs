@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use platter::image::{Format, Preallocation};
 use platter::units::ByteSize;
 use relm4::adw::prelude::*;
-use relm4::gtk::{self, gio};
+use relm4::gtk;
 use relm4::{ComponentSender, adw};
 
 use super::draft::{Wish, draft};
 use super::{NewImageForm, NewImageFormWidgets, NewImageInput, choices};
 use crate::a11y;
+use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
 use crate::operation::FormOutput;
@@ -97,25 +98,10 @@ impl NewImageForm {
         sender: &ComponentSender<Self>,
         message: fn(PathBuf) -> NewImageInput,
     ) {
-        let window = root.root().and_downcast::<gtk::Window>();
-        let dialog = gtk::FileChooserNative::new(
-            Some(title),
-            window.as_ref(),
-            action,
-            Some(&gettext("_Choose")),
-            Some(&gettext("_Cancel")),
-        );
-        dialog.set_modal(true);
-        // Not being able to start there is no reason not to start.
-        let _ = dialog.set_current_folder(Some(&gio::File::for_path(&self.folder)));
         let input = sender.input_sender().clone();
-        dialog.connect_response(move |dialog, response| {
-            let chosen = dialog.file().and_then(|file| file.path());
-            if let Some(path) = chosen.filter(|_| response == gtk::ResponseType::Accept) {
-                input.emit(message(path));
-            }
+        let dialog = file_chooser::choose(root, title, action, &self.folder, move |path| {
+            input.emit(message(path));
         });
-        dialog.show();
         self.file_dialog = Some(dialog);
     }
 

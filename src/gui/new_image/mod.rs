@@ -6,7 +6,6 @@ mod messages;
 mod methods;
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
@@ -14,10 +13,9 @@ use relm4::{adw, gtk};
 
 pub(crate) use messages::{NewImageInit, NewImageInput};
 
-use crate::format;
 use crate::i18n::gettext;
 use crate::operation::{Ask, FormOutput, Request, form};
-use crate::session::Document;
+use crate::subject::Subject;
 
 /// What the window is asked for to make an image in `folder`.
 pub(crate) fn request(folder: &Path) -> Request {
@@ -33,17 +31,16 @@ pub(crate) fn request(folder: &Path) -> Request {
 }
 
 /// What the window is asked for to make an overlay of `document`.
-pub(crate) fn overlay_request(document: &Rc<Document>) -> Option<Request> {
-    document.active()?.info()?;
-    let folder = document.path.parent()?.to_path_buf();
-    let stem = document.path.file_stem()?.to_string_lossy();
+pub(crate) fn overlay_request(subject: &Subject) -> Option<Request> {
+    let folder = subject.path.parent()?.to_path_buf();
+    let stem = subject.path.file_stem()?.to_string_lossy();
     Some(Request {
         heading: gettext("New Overlay"),
-        about: format::file_name(&document.path),
+        about: subject.name(),
         ask: Ask::Form(form::<NewImageForm>(NewImageInit {
             name: methods::free_name(&folder, &format!("{stem}-overlay")),
             folder,
-            backing: Some(document.path.clone()),
+            backing: Some(subject.path.clone()),
         })),
     })
 }

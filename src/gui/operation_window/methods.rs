@@ -341,6 +341,12 @@ impl OperationWindowWidgets {
     /// Names the button after what it does. What destroys is never the default.
     fn ask(&self, plan: &platter::op::plan::Plan, has_form: bool) {
         self.confirm.set_label(&describe::phrase(&plan.confirm));
+        self.confirm.set_visible(!plan.is_report);
+        self.cancel.set_label(&if plan.is_report {
+            gettext("_Close")
+        } else {
+            gettext("_Cancel")
+        });
         if plan.is_destructive() {
             self.confirm.remove_css_class("suggested-action");
             self.confirm.add_css_class("destructive-action");

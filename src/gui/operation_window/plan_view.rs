@@ -30,10 +30,13 @@ pub(super) fn build(
         view.append(&group);
     }
     // One step says no more than the title and the button.
-    if plan.steps.len() > 1 {
-        let group = adw::PreferencesGroup::builder()
-            .title(gettext("What Happens"))
-            .build();
+    if plan.steps.len() > 1 || plan.is_report {
+        let title = if plan.is_report {
+            gettext("What Was Found")
+        } else {
+            gettext("What Happens")
+        };
+        let group = adw::PreferencesGroup::builder().title(title).build();
         for (index, step) in plan.steps.iter().enumerate() {
             let cost = plan.costs.get(index).and_then(Option::as_ref);
             let cost = cost.map(describe::phrase);

@@ -5,7 +5,7 @@ use std::path::Path;
 use relm4::gtk::{self, gio, glib, prelude::*};
 
 /// Selects `path` in the file manager, or opens its folder where the file manager cannot select.
-pub(super) fn show(path: &Path, parent: &gtk::Window) {
+pub(crate) fn show(path: &Path, parent: &gtk::Window) {
     let file = gio::File::for_path(path);
     let (uri, folder) = (file.uri(), file.parent());
     let parent = parent.clone();

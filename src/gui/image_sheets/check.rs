@@ -1,0 +1,200 @@
+//! Whether the metadata of an image is consistent; where it is not, the offer to repair it.
+
+use platter::image::{self, CheckReport, Finding, Repair};
+use platter::job::Outcome;
+use platter::op::plan::{Plan, command_line};
+use platter::phrase::{Phrase, gettext_noop};
+use platter::{Control, Error, ErrorKind, Stop};
+
+use crate::operation::{After, Draft, Operation};
+use crate::subject::Subject;
+
+/// Findings that are shown one by one.
+const SHOWN: usize = 12;
+
+/// With `only_leaks`, what endangers data is left as it is.
+pub(super) fn draft(subject: Subject, only_leaks: bool) -> Draft {
+    Draft::new(move |control| {
+        let report = check(&subject, control)?;
+        let plan = plan(&subject, &report, only_leaks);
+        let subject = subject.clone();
+        let work = Box::new(move |control: &Control| repair(&subject, only_leaks, control));
+        Ok(Operation {
+            plan: Box::new(plan),
+            work,
+            after: After::default(),
+        })
+    })
+}
+
+fn check(subject: &Subject, control: &Control) -> Result<CheckReport, Stop> {
+    let chain = subject.look_at_headers()?;
+    let image = chain.active().image().ok_or_else(|| not_open(subject))?;
+    image.check(control)
+}
+
+fn plan(subject: &Subject, report: &CheckReport, only_leaks: bool) -> Plan {
+    let about = |template| Phrase::new(template).text("name", subject.name());
+    let title = about(gettext_noop("Repair {name}"));
+    let mut plan = Plan::new(title, Phrase::new(gettext_noop("Repair")));
+    plan.steps = if report.is_clean() {
+        vec![Phrase::new(gettext_noop("No errors were found"))]
+    } else {
+        vec![summary(report)]
+    };
+    plan.steps.extend(shape(report));
+    plan.steps
+        .extend(report.findings.iter().take(SHOWN).map(finding));
+    if report.findings.len() > SHOWN {
+        let more = report.findings.len() - SHOWN;
+        let template = gettext_noop("{count} more, which the command line prints");
+        plan.steps
+            .push(Phrase::new(template).count("count", more as u64));
+    }
+    let mendable = if only_leaks {
+        report.leaks > 0
+    } else {
+        !report.is_clean()
+    };
+    plan.is_report = !mendable;
+    if mendable {
+        plan.writes = vec![subject.path.clone()];
+        let saved =
+            gettext_noop("What the repair overwrites is kept in a file beside the image first");
+        plan.steps.push(Phrase::new(saved));
+    }
+    let path = subject.path.to_string_lossy();
+    let mut words = vec!["qemu-img", "check"];
+    if mendable {
+        words.extend(["-r", if only_leaks { "leaks" } else { "all" }]);
+    }
+    words.extend(["-f", subject.format.name(), &path]);
+    plan.by_hand = vec![command_line(words)];
+    if mendable { plan.with_holders() } else { plan }
+}
+
+fn summary(report: &CheckReport) -> Phrase {
+    Phrase::new(gettext_noop(
+        "{corruptions} errors that endanger data, {leaks} leaked clusters, which only waste space",
+    ))
+    .count("corruptions", report.corruptions + report.check_errors)
+    .count("leaks", report.leaks)
+}
+
+/// How full and how scattered the image is.
+fn shape(report: &CheckReport) -> Option<Phrase> {
+    (report.total_clusters > 0).then(|| {
+        Phrase::new(gettext_noop(
+            "{allocated} of {total} clusters are allocated, {compressed} compressed, {fragmented} apart from the one before",
+        ))
+        .count("allocated", report.allocated_clusters)
+        .count("total", report.total_clusters)
+        .count("compressed", report.compressed_clusters)
+        .count("fragmented", report.fragmented_clusters)
+    })
+}
+
+fn finding(finding: &Finding) -> Phrase {
+    Phrase::new(gettext_noop("{finding}")).text("finding", &finding.message)
+}
+
+fn repair(subject: &Subject, only_leaks: bool, control: &Control) -> Result<Outcome, Stop> {
+    let chain = subject.change_header()?;
+    let wish = if only_leaks {
+        Repair::Leaks
+    } else {
+        Repair::All
+    };
+    let repaired =
+        platter::op::repair::repair(&chain, wish, &platter::op::repair::Backup::Beside, control)?;
+    let image::RepairReport {
+        corruptions_fixed,
+        leaks_fixed,
+        after,
+        ..
+    } = repaired.report;
+    let template = if after.is_clean() {
+        gettext_noop(
+            "Repaired {name}: {corruptions} errors and {leaks} leaks are gone, none is left",
+        )
+    } else {
+        gettext_noop(
+            "Repaired {name} in part: {corruptions} errors and {leaks} leaks are gone, others are left",
+        )
+    };
+    let mut notes: Vec<String> = after.findings.into_iter().map(|it| it.message).collect();
+    notes.extend(repaired.backup.map(|path| path.display().to_string()));
+    Ok(Outcome {
+        message: Some(
+            Phrase::new(template)
+                .text("name", subject.name())
+                .count("corruptions", corruptions_fixed)
+                .count("leaks", leaks_fixed),
+        ),
+        notes,
+        ..Outcome::default()
+    })
+}
+
+fn not_open(subject: &Subject) -> Error {
+    Error::new(ErrorKind::InvalidInput, "the image is not open").with_path(&subject.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use platter::chain::OpenPolicy;
+    use platter::image::Format;
+
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject {
+            path: "/vm/a.qcow2".into(),
+            format: Format::Qcow2,
+            policy: OpenPolicy::default(),
+        }
+    }
+
+    #[test]
+    fn a_clean_image_has_nothing_to_repair() {
+        let report = CheckReport {
+            total_clusters: 10,
+            ..CheckReport::default()
+        };
+        let plan = plan(&subject(), &report, false);
+        assert!(plan.is_report && plan.writes.is_empty());
+        assert_eq!(plan.steps[0].to_string(), "No errors were found");
+        assert_eq!(plan.by_hand, ["qemu-img check -f qcow2 /vm/a.qcow2"]);
+    }
+
+    #[test]
+    fn findings_come_with_their_numbers_and_in_part() {
+        let mut report = CheckReport {
+            corruptions: 1,
+            leaks: 19,
+            ..CheckReport::default()
+        };
+        for number in 0..20 {
+            report.note(Finding {
+                corruption: number == 0,
+                host: None,
+                message: format!("finding {number}"),
+            });
+        }
+        let all = plan(&subject(), &report, false);
+        assert!(!all.is_report);
+        assert!(
+            all.steps[0]
+                .to_string()
+                .starts_with("1 errors that endanger data, 19 leaked")
+        );
+        assert!(
+            all.steps
+                .iter()
+                .any(|it| it.to_string().starts_with("8 more"))
+        );
+        assert!(all.by_hand[0].contains("-r all"));
+        report.leaks = 0;
+        assert!(plan(&subject(), &report, true).is_report);
+    }
+}
