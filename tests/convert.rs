@@ -629,3 +629,131 @@ fn internal_snapshots_are_kept_on_request() {
         qemu(&format!("compare -q a-{snapshot}.raw b-{snapshot}.raw"));
     }
 }
+
+/// The snapshots as `qemu-img` lists them, all that it knows of them.
+fn snapshots_of(folder: &Path, image: &str) -> serde_json::Value {
+    let info = run(tool("qemu-img")
+        .current_dir(folder)
+        .args(["info", "--output=json", image]));
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    info["snapshots"].clone()
+}
+
+/// Ids, dates, clocks, sizes and the state of a machine.
+#[test]
+fn snapshots_keep_what_is_known_of_them() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    let qemu = |arguments: &str| {
+        run(tool("qemu-img")
+            .current_dir(folder)
+            .args(arguments.split(' ')));
+    };
+    let io = |image: &str, command: &str| {
+        run(tool("qemu-io")
+            .current_dir(folder)
+            .args(["-c", command, image]))
+    };
+    qemu("create -q -f qcow2 a.qcow2 4M");
+    io("a.qcow2", "write -P 1 1M 1M");
+    qemu("snapshot -c small a.qcow2");
+    qemu("snapshot -c gone a.qcow2");
+    qemu("resize -q a.qcow2 700M");
+    io("a.qcow2", "write -P 2 600M 1M");
+    // The state of a machine is written behind the end of the disk.
+    io("a.qcow2", "write -b -P 5 64k 192k");
+    qemu("snapshot -c large a.qcow2");
+    qemu("snapshot -d gone a.qcow2");
+    qemu("resize -q --shrink a.qcow2 8M");
+    io("a.qcow2", "write -P 3 5M 1M");
+    set_snapshot(&folder.join("a.qcow2"), 1, 320 << 10, 123_456_789_012);
+    for (number, options) in ["cluster_size=64k", "cluster_size=4k", "extended_l2=on"]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("b{number}.qcow2");
+        let mut convert = ours();
+        convert.current_dir(folder);
+        convert.args(["convert", "-O", "qcow2", "--snapshots", "-o", options]);
+        run(convert.args(["a.qcow2", &name]));
+        assert_eq!(snapshots_of(folder, &name), snapshots_of(folder, "a.qcow2"));
+        qemu(&format!("check -q {name}"));
+        qemu(&format!("compare -q a.qcow2 {name}"));
+        for snapshot in ["small", "large"] {
+            for image in ["a.qcow2", &name] {
+                qemu(&format!("convert -l {snapshot} -O raw {image} {image}.raw"));
+            }
+            qemu(&format!("compare -q a.qcow2.raw {name}.raw"));
+        }
+        qemu(&format!("snapshot -a large {name}"));
+        io(&name, "read -P 2 600M 1M");
+        let state = io(&name, "read -b -P 5 64k 192k");
+        assert!(!state.contains("fail"), "{state}");
+        qemu(&format!("snapshot -a small {name}"));
+        io(&name, "read -P 1 1M 1M");
+    }
+    let listed = snapshots_of(folder, "b0.qcow2");
+    assert_eq!(listed[1]["id"], "3");
+    assert_eq!(listed[1]["vm-state-size"], 320 << 10);
+    assert_eq!(listed[1]["vm-clock-sec"], 123);
+}
+
+/// Sets the size of the machine's state and its clock in the entry of a snapshot.
+fn set_snapshot(image: &Path, index: usize, vm_state_size: u64, clock: u64) {
+    let mut bytes = fs::read(image).unwrap();
+    let number = |bytes: &[u8], at: usize, length: usize| -> usize {
+        let field = bytes[at..at + length].iter();
+        field.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let mut at = number(&bytes, 64, 8);
+    for _ in 0..index {
+        let [id, name] = [12, 14].map(|field| number(&bytes, at + field, 2));
+        let extra = number(&bytes, at + 36, 4);
+        at += (40 + id + name + extra).next_multiple_of(8);
+    }
+    bytes[at + 24..at + 32].copy_from_slice(&clock.to_be_bytes());
+    bytes[at + 40..at + 48].copy_from_slice(&vm_state_size.to_be_bytes());
+    fs::write(image, bytes).unwrap();
+}
+
+/// The bytes of the host that an image takes, preallocated in each way and with something in it:
+/// as many as the other program's.
+#[test]
+fn preallocation_takes_the_space_that_it_takes_elsewhere() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    make_disk(&folder.join("a.raw"), 31);
+    let sizes = |how: &str, format: &str| {
+        [ours(), tool("qemu-img")].map(|mut convert| {
+            convert.current_dir(folder);
+            let option = format!("preallocation={how}");
+            convert.args(["convert", "-O", format, "-o", &option, "a.raw", "b"]);
+            run(&mut convert);
+            let metadata = fs::metadata(folder.join("b")).unwrap();
+            let reserved = unwritten(&folder.join("b"));
+            fs::remove_file(folder.join("b")).unwrap();
+            (metadata.blocks() * 512, reserved)
+        })
+    };
+    for format in ["qcow2", "raw"] {
+        for how in ["falloc", "full"] {
+            let [(ours, reserved), (theirs, _)] = sizes(how, format);
+            let near = ours.abs_diff(theirs) <= 1 << 20;
+            assert!(near, "{format}, {how}: {ours}, not {theirs}");
+            if how == "full" {
+                assert_eq!(reserved, 0, "{format}: space is reserved, not written");
+            }
+        }
+    }
+}
+
+/// Bytes of a file that the host has reserved and nobody has written, as `filefrag` tells them.
+fn unwritten(path: &Path) -> u64 {
+    let said = run(tool("filefrag").args(["-b512", "-v"]).arg(path));
+    said.lines()
+        .filter(|line| line.contains("unwritten"))
+        .filter_map(|line| line.split(':').nth(3))
+        .filter_map(|length| length.trim().parse::<u64>().ok())
+        .sum::<u64>()
+        * 512
+}

@@ -9,11 +9,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use platter::chain::{Chain, ChainOptions};
-use platter::image::{Format, ImageWriter};
+use platter::chain::Chain;
+use platter::image::Format;
 use platter::op::convert::{
-    ConvertOptions, ConvertStop, Notice, Step, convert_into, convert_to_new, copy_bitmaps,
-    copy_snapshots,
+    ConvertOptions, ConvertStop, Keep, Notice, Step, convert_into, convert_to_new,
 };
 use platter::op::warning::{Warning, of_copy, of_target};
 use platter::{Control, Error, ErrorKind, Stop};
@@ -59,6 +58,11 @@ impl Request {
             rate: self.rate,
             salvage: self.salvage,
             verify: self.verify,
+            keep: Keep {
+                snapshots: self.snapshots,
+                bitmaps: self.bitmaps,
+                skip_broken_bitmaps: self.skip_broken_bitmaps,
+            },
             durable: self.is_durable(),
             notice: &notice,
         };
@@ -74,63 +78,7 @@ impl Request {
         self.watch(&control, || {
             convert_to_new(&chains, &target.as_target(), &options, &control)
         })?
-        .map_err(|stop| self.failure(program, stop))?;
-        self.keep(program, &chains, &target.path, &control)
-    }
-
-    /// Bitmaps and snapshots, where they are wanted. A new image that lacks them is none.
-    fn keep(
-        &self,
-        program: &Program,
-        chains: &[Chain],
-        path: &Path,
-        control: &Control,
-    ) -> Result<(), Failure> {
-        let (true, Some(source)) = (self.bitmaps || self.snapshots, chains.first()) else {
-            return Ok(());
-        };
-        let open = ChainOptions {
-            format: Some(Format::Qcow2),
-            writable: vec![0],
-            ..ChainOptions::default()
-        };
-        let kept = Chain::open(path, &open)
-            .map_err(Stop::from)
-            .and_then(|chain| self.keep_in(source, chain.writer(0)?.as_ref(), control));
-        kept.map_err(|stop| {
-            let _ = std::fs::remove_file(path);
-            match stop {
-                Stop::Failed(error) => Failure::new(match program.is_drop_in() {
-                    true => error.message().to_owned(),
-                    false => error.to_string(),
-                }),
-                Stop::Cancelled => Failure::interrupted(),
-            }
-        })
-    }
-
-    fn keep_in(
-        &self,
-        source: &Chain,
-        target: &dyn ImageWriter,
-        control: &Control,
-    ) -> Result<(), Stop> {
-        if self.snapshots {
-            copy_snapshots(source, target, control)?;
-        }
-        if !self.bitmaps {
-            return Ok(());
-        }
-        let mut skipped = |name: &str| {
-            eprint_line(format_args!(
-                "warning: Skipping inconsistent bitmap '{name}'"
-            ));
-        };
-        let skip: Option<&mut dyn FnMut(&str)> = match self.skip_broken_bitmaps {
-            true => Some(&mut skipped),
-            false => None,
-        };
-        Ok(copy_bitmaps(source, target, skip)?)
+        .map_err(|stop| self.failure(program, stop))
     }
 
     fn list_options(&self) -> Outcome {
@@ -370,7 +318,8 @@ impl Request {
                 "error while writing at byte {offset}: {}",
                 words(&error)
             )),
-            Step::Finish | Step::Verify => Failure::new(error.to_string()),
+            Step::Keep if program.is_drop_in() => Failure::new(error.message()),
+            Step::Finish | Step::Verify | Step::Keep => Failure::new(error.to_string()),
         }
     }
 }
@@ -388,7 +337,7 @@ fn words(error: &Error) -> String {
 }
 
 fn say(program: &Program, quiet: bool, notice: &Notice) {
-    if quiet {
+    if quiet && !matches!(notice, Notice::BrokenBitmap { .. }) {
         return;
     }
     let name = program.name();
@@ -396,6 +345,9 @@ fn say(program: &Program, quiet: bool, notice: &Notice) {
         Notice::Unreadable { offset, error } => eprint_line(format_args!(
             "{name}: warning: error while reading offset {offset}: {}",
             words(error)
+        )),
+        Notice::BrokenBitmap { name } => eprint_line(format_args!(
+            "warning: Skipping inconsistent bitmap '{name}'"
         )),
         other => eprint_line(format_args!("{name}: warning: {other:?}")),
     }

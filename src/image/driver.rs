@@ -58,6 +58,15 @@ impl StoredCluster {
     }
 }
 
+/// Where the saved state of a machine is.
+#[derive(Clone, Debug)]
+pub struct VmState {
+    /// What holds it, behind the end of the disk: nothing below this layer matters.
+    pub view: Arc<dyn ImageDriver>,
+    /// Which of its bytes.
+    pub range: Range<u64>,
+}
+
 /// One opened image file. All methods take `&self` and may be called from several threads.
 pub trait ImageDriver: Debug + Send + Sync {
     /// The facts of the header.
@@ -85,6 +94,16 @@ pub trait ImageDriver: Debug + Send + Sync {
     /// [`crate::ErrorKind::NotFound`] when there is no such snapshot,
     /// [`crate::ErrorKind::Corrupt`] when its tables are damaged.
     fn snapshot_view(&self, snapshot: &SnapshotSelector) -> Result<Arc<dyn ImageDriver>>;
+
+    /// The state of the machine that was saved with a snapshot; `None` when there is none, and for
+    /// formats that know none.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot_view`].
+    fn vm_state(&self, snapshot: &SnapshotSelector) -> Result<Option<VmState>> {
+        let _ = snapshot;
+        Ok(None)
+    }
 
     /// Visits the extents of `range` in guest order, without gap or overlap, each as long as the
     /// format lets it be and cut to `range` (which is cut to the virtual size), until the visitor

@@ -15,7 +15,7 @@ mod registry;
 pub mod writer;
 
 pub use check::{CheckReport, Finding};
-pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster};
+pub use driver::{ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster, VmState};
 pub use extent::{Extent, ExtentState};
 pub use info::{Bitmap, FileReference, Format, FormatDetails, ImageInfo, Qcow2Details, Snapshot};
 pub use probe::{Probe, probe};

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::image::check::{CheckReport, Finding};
 use crate::image::driver::SnapshotSelector;
 use crate::image::extent::Extent;
-use crate::image::info::{FileReference, Format};
+use crate::image::info::{FileReference, Format, Snapshot};
+use crate::storage::Storage;
 use crate::units::GuestOffset;
 
 /// How the space of a new part of a disk is prepared.
@@ -197,6 +198,23 @@ pub trait ImageWriter: Debug + Send + Sync {
     /// [`crate::ErrorKind::Unsupported`] where the format has none.
     fn create_snapshot(&self, name: &str, control: &Control) -> Result<String, Stop> {
         let _ = (name, control);
+        Err(self.lacks("internal snapshots").into())
+    }
+
+    /// Takes a snapshot of the disk as it is now, which is called, dated and numbered as `facts`
+    /// say, with a machine's state of [`Snapshot::vm_state_size`] bytes where that is given; durable
+    /// on return. The id is another one where a snapshot has it already. For a copy of an image;
+    /// its disk may be longer afterwards when this fails.
+    ///
+    /// # Errors
+    /// As [`Self::create_snapshot`] and [`Self::resize`].
+    fn keep_snapshot(
+        &self,
+        facts: &Snapshot,
+        vm_state: Option<&dyn Storage>,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        let _ = (facts, vm_state, control);
         Err(self.lacks("internal snapshots").into())
     }
 

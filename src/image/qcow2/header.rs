@@ -155,6 +155,13 @@ impl Header {
         l1_entries_for(size, self.cluster_bits, self.incompatible_features)
     }
 
+    /// Guest bytes that an L2 table maps.
+    pub(super) fn table_reach(&self) -> u64 {
+        let entry_bits = if self.extended_l2() { 4 } else { 3 };
+        // At most 2^39.
+        1 << (2 * self.cluster_bits - entry_bits)
+    }
+
     /// Guest clusters are in another file.
     pub(super) fn has_data_file(&self) -> bool {
         self.incompatible_features & feature::DATA_FILE != 0

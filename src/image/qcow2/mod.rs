@@ -46,7 +46,7 @@ use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::check::CheckReport;
 use crate::image::driver::{
-    ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster, check_range,
+    ClusterPlace, ImageDriver, SnapshotSelector, StoredCluster, VmState, check_range,
 };
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, FormatDetails, ImageInfo, Qcow2Details};
@@ -226,6 +226,32 @@ impl ImageDriver for Qcow2 {
             .open_snapshot(entry)
             .map_err(|error| self.name(error))?;
         Ok(Arc::new(view))
+    }
+
+    fn vm_state(&self, selector: &SnapshotSelector) -> Result<Option<VmState>> {
+        let entry = snapshot::find(&self.file.snapshots, selector)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such snapshot"))?;
+        if entry.facts.vm_state_size == 0 {
+            return Ok(None);
+        }
+        let opened = self.open_snapshot(entry).and_then(|mut view| {
+            // It begins with the first L2 table that has nothing of the disk.
+            let reach = self.file.header.table_reach();
+            let start = view.info.virtual_size.div_ceil(reach).saturating_mul(reach);
+            let end = start.saturating_add(entry.facts.vm_state_size);
+            if end > reach.saturating_mul(u64::from(entry.l1_size)) {
+                return Err(Error::corrupt(format!(
+                    "snapshot '{}': {} bytes of machine state are more than its L1 table maps",
+                    entry.facts.name, entry.facts.vm_state_size
+                )));
+            }
+            view.info.virtual_size = end;
+            Ok(VmState {
+                view: Arc::new(view),
+                range: start..end,
+            })
+        });
+        opened.map(Some).map_err(|error| self.name(error))
     }
 
     fn for_each_extent(

@@ -17,7 +17,7 @@ const MAX_TABLE_BYTES: u64 = 64 * MIB;
 const MAX_EXTRA: usize = 1024;
 const ENTRY_HEADER: usize = 40;
 /// Instruction counts are optional: this one says "none".
-const NO_ICOUNT: u64 = u64::MAX;
+pub(super) const NO_ICOUNT: u64 = u64::MAX;
 
 /// An entry of the table: what is shown, and where its L1 table is.
 #[derive(Clone, Debug)]

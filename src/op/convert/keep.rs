@@ -8,10 +8,59 @@ use crate::chain::Chain;
 use crate::control::{Control, Stop};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{BitmapEdit, FormatDetails, ImageWriter, SnapshotSelector};
+use crate::image::{
+    self, BitmapEdit, Format, FormatDetails, ImageWriter, Preallocation, SnapshotSelector, VmState,
+    WritableFiles,
+};
+use crate::op::convert::Notice;
 use crate::op::difference::differences;
-use crate::storage::Storage;
+use crate::storage::{Storage, WindowStorage};
 use crate::units::{GuestOffset, MIB};
+
+/// What a new image gets beside the disk. Each only QCOW2 images have, and only one source can
+/// give it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Keep {
+    /// Internal snapshots, see [`copy_snapshots`].
+    pub snapshots: bool,
+    /// Dirty bitmaps, see [`copy_bitmaps`].
+    pub bitmaps: bool,
+    /// Bitmaps that were not saved properly are left out, and told to the notice, instead of
+    /// ending the work.
+    pub skip_broken_bitmaps: bool,
+}
+
+impl Keep {
+    /// Takes over from `source` what is wanted, into the image in `files`.
+    pub(super) fn write(
+        self,
+        source: &Chain,
+        files: WritableFiles,
+        notice: &dyn Fn(Notice),
+        control: &Control,
+    ) -> Result<(), Stop> {
+        if !self.snapshots && !self.bitmaps {
+            return Ok(());
+        }
+        let target = image::open_writable(files, Format::Qcow2)?;
+        if self.snapshots {
+            copy_snapshots(source, target.as_ref(), control)?;
+        }
+        if self.bitmaps {
+            let mut skipped = |name: &str| {
+                notice(Notice::BrokenBitmap {
+                    name: name.to_owned(),
+                });
+            };
+            let skip: Option<&mut dyn FnMut(&str)> = match self.skip_broken_bitmaps {
+                true => Some(&mut skipped),
+                false => None,
+            };
+            copy_bitmaps(source, target.as_ref(), skip)?;
+        }
+        Ok(())
+    }
+}
 
 /// Ranges of a bitmap that travel together.
 const BATCH: usize = 4096;
@@ -72,11 +121,12 @@ pub fn copy_bitmaps(
 
 /// Takes each internal snapshot of the active layer of `source` over to `target`, which holds the
 /// disk as it is now: the target is brought to the state of one after the other by writing what
-/// differs, and back. Names stay; the time is that of the copy, and the state of a running machine
-/// is not kept. Durable on return.
+/// differs, its size with it, and back. Names, ids and times stay, and the saved state of a machine.
+/// Durable on return.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a snapshot of another size than the disk; I/O errors.
+/// [`ErrorKind::Unsupported`] for a snapshot of another size where the target is of version 2 or
+/// stands on a longer backing file; I/O errors.
 pub fn copy_snapshots(
     source: &Chain,
     target: &dyn ImageWriter,
@@ -88,34 +138,41 @@ pub fn copy_snapshots(
     let below = below.as_ref().map_or(&[][..], Disk::layers);
     let mut state = now.clone();
     for snapshot in &image.info().snapshots {
-        let view = image.snapshot_view(&SnapshotSelector::Id(snapshot.id.clone()))?;
-        if view.virtual_size() != target.virtual_size() {
-            return Err(Error::unsupported(format!(
-                "snapshot '{}' has another size than the disk and cannot be kept",
-                snapshot.name
-            ))
-            .into());
-        }
+        let selector = SnapshotSelector::Id(snapshot.id.clone());
+        let view = image.snapshot_view(&selector)?;
         let layers = std::iter::once(view).chain(below.iter().map(Arc::clone));
         let next = Disk::new(layers.collect())?;
         bring_to(target, &state, &next, control)?;
-        target.create_snapshot(&snapshot.name, control)?;
+        let vm_state = match image.vm_state(&selector)? {
+            Some(VmState { view, range }) => {
+                let disk = Arc::new(Disk::new(vec![view])?);
+                Some(WindowStorage::new(disk, range)?)
+            }
+            None => None,
+        };
+        let vm_state = vm_state.as_ref().map(|window| window as &dyn Storage);
+        target.keep_snapshot(snapshot, vm_state, control)?;
         state = next;
     }
     bring_to(target, &state, &now, control)?;
     Ok(target.flush()?)
 }
 
-/// Writes what differs between two states of the disk, so that the target goes from one to the
-/// other.
+/// Gives the target the size of the other state of the disk and writes what differs, so that it
+/// goes from one to the other.
 fn bring_to(
     target: &dyn ImageWriter,
     from: &Disk,
     to: &Disk,
     control: &Control,
 ) -> Result<(), Stop> {
+    let size = to.size()?;
+    if target.virtual_size() != size {
+        target.resize(size, true, Preallocation::Off, control)?;
+    }
     let mut buf = Vec::new();
     for range in differences(from, to, control)?.ranges {
+        let range = range.start..range.end.min(size);
         let mut at = range.start;
         while at < range.end {
             control.checkpoint()?;

@@ -29,7 +29,7 @@ use crate::image::{Before, ImageWriter};
 use crate::op::create::{NewImage, Target};
 use crate::units::MIB;
 
-pub use keep::{copy_bitmaps, copy_snapshots};
+pub use keep::{Keep, copy_bitmaps, copy_snapshots};
 
 use source::Source;
 
@@ -58,6 +58,8 @@ pub struct ConvertOptions<'a> {
     /// A new image is read again and compared with what was read of the source, before it gets its
     /// name.
     pub verify: bool,
+    /// What a new image gets beside the disk.
+    pub keep: Keep,
     /// A new file is durable before it gets its name, also where it takes the place of none.
     pub durable: bool,
     /// Hears what happens on the way, from any thread.
@@ -73,6 +75,7 @@ impl Default for ConvertOptions<'_> {
             rate: None,
             salvage: false,
             verify: false,
+            keep: Keep::default(),
             durable: true,
             notice: &|_| {},
         }
@@ -88,6 +91,7 @@ impl fmt::Debug for ConvertOptions<'_> {
             .field("rate", &self.rate)
             .field("salvage", &self.salvage)
             .field("verify", &self.verify)
+            .field("keep", &self.keep)
             .field("durable", &self.durable)
             .finish_non_exhaustive()
     }
@@ -123,6 +127,11 @@ pub enum Notice {
         /// Why.
         error: Error,
     },
+    /// A dirty bitmap of the source was not saved properly; the target has none of its name.
+    BrokenBitmap {
+        /// What it is called.
+        name: String,
+    },
 }
 
 /// Why a conversion ended early, and where it was.
@@ -149,6 +158,8 @@ pub enum Step {
     Finish,
     /// Reading the target again.
     Verify,
+    /// Taking over snapshots and bitmaps.
+    Keep,
 }
 
 impl ConvertStop {
@@ -195,7 +206,7 @@ pub fn convert_to_new(
     control: &Control,
 ) -> Result<(), ConvertStop> {
     let source = Source::new(sources).map_err(|error| ConvertStop::new(Step::Prepare, error))?;
-    write_new(source, target, options, control)
+    write_new(source, sources.first(), target, options, control)
 }
 
 /// As [`convert_to_new`] for these bytes of the disk of `source` (`qemu-img dd`). The new disk has
@@ -213,11 +224,13 @@ pub fn convert_part_to_new(
     let mut source = Source::new(slice::from_ref(source))
         .map_err(|error| ConvertStop::new(Step::Prepare, error))?;
     source.set_window(window);
-    write_new(source, target, options, control)
+    write_new(source, None, target, options, control)
 }
 
+/// What is to be kept beside the disk comes from `kept`.
 fn write_new(
     mut source: Source<'_>,
+    kept: Option<&Chain>,
     target: &NewTarget<'_>,
     options: &ConvertOptions<'_>,
     control: &Control,
@@ -262,6 +275,11 @@ fn write_new(
                         .is_some_and(|file| file.before() == Before::Old),
             };
             qcow2::write(&source, &files, &image, base.as_ref(), options, control)?;
+            if let Some(kept) = kept {
+                let writable = files.writable(base);
+                let written = options.keep.write(kept, writable, options.notice, control);
+                written.map_err(|stop| ConvertStop::new(Step::Keep, stop))?;
+            }
             // An image without its data file is of no use, the other way round it may be.
             if let Some(data_file) = data_file {
                 end(data_file, options)?;

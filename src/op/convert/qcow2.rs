@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::image::{
     self, ClusterCompressor, Compression, Format, ImageDriver, Preallocation, Qcow2Builder,
-    Qcow2Options,
+    Qcow2Options, WritableFiles,
 };
 use crate::op::convert::batch::{Batch, Cut, Piece};
 use crate::op::convert::reader::{Reader, data_pieces};
@@ -38,6 +38,15 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// The image that was written, for a change.
+    pub(super) fn writable(&self, base: Option<Disk>) -> WritableFiles {
+        WritableFiles {
+            storage: Arc::clone(&self.image),
+            data_file: self.data_file.clone(),
+            backing: base.map(|base| Arc::new(base) as _),
+        }
+    }
+
     /// The disk that was written, on its backing file.
     fn open(&self, base: Option<&Disk>) -> Result<Disk, Error> {
         let mut image = image::open(Arc::clone(&self.image) as _, Format::Qcow2)?;
@@ -95,6 +104,7 @@ pub(super) fn write(
     }
     let sums = options.verify.then(|| Sums::new(size, cluster));
     let sink = ImageSink {
+        control,
         reader: Reader::new(source, options).with_sums(sums.as_ref()),
         data: files.data_file.as_ref().unwrap_or(&files.image).as_ref(),
         layers: source.layers(),
@@ -140,6 +150,8 @@ enum Zeroes {
     Reserve,
     /// They get a place, which takes its space.
     Fill,
+    /// They are written.
+    Write,
 }
 
 impl Zeroes {
@@ -150,6 +162,7 @@ impl Zeroes {
             Preallocation::Falloc | Preallocation::Full => true,
         };
         match image.effective_preallocation() {
+            Preallocation::Full => Self::Write,
             _ if fills => Self::Fill,
             _ if image.backing.is_some() && image.version < 3 => Self::Fill,
             _ if image.backing.is_some() => Self::Mark,
@@ -157,9 +170,15 @@ impl Zeroes {
             _ => Self::Reserve,
         }
     }
+
+    /// Every cluster has its space.
+    fn take_space(self) -> bool {
+        matches!(self, Self::Fill | Self::Write)
+    }
 }
 
 struct ImageSink<'a> {
+    control: &'a Control,
     reader: Reader<'a>,
     /// Where guest data goes.
     data: &'a dyn WritableStorage,
@@ -224,7 +243,7 @@ impl Sink for ImageSink<'_> {
         }
         self.builder
             .at(batch.number, |builder| plan.place(builder, self.zeroes))?;
-        plan.write(data, self.data, self.zeroes)
+        plan.write(data, self.data, self.zeroes, self.control)
     }
 
     fn end(&self) {
@@ -248,7 +267,8 @@ impl Read<'_> {
 
 impl ImageSink<'_> {
     fn decide_zeroes(&self, piece: &Piece, plan: &mut Plan) -> Result<(), Error> {
-        let (Zeroes::Mark | Zeroes::Fill, Some(base)) = (self.zeroes, self.base) else {
+        let (Zeroes::Mark | Zeroes::Fill | Zeroes::Write, Some(base)) = (self.zeroes, self.base)
+        else {
             plan.add_zeroes(piece.range.clone());
             return Ok(());
         };
@@ -283,7 +303,7 @@ impl ImageSink<'_> {
             return Ok(());
         }
         let block = match self.zeroes {
-            Zeroes::Fill => 0,
+            Zeroes::Fill | Zeroes::Write => 0,
             // The clusters are there: zeroes within them stay holes of the file.
             Zeroes::Reserve if self.subcluster == self.cluster => self.sparse,
             _ => self.sparse.max(length(self.subcluster)),
@@ -350,7 +370,7 @@ impl ImageSink<'_> {
             if same == Some(true) {
                 continue;
             }
-            if self.sparse > 0 && is_zero(cluster) && self.zeroes != Zeroes::Fill {
+            if self.sparse > 0 && is_zero(cluster) && !self.zeroes.take_space() {
                 plan.add_zeroes(guest..guest + cluster.len() as u64);
                 continue;
             }

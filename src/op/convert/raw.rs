@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::control::Control;
+use crate::control::{Control, Stop};
 use crate::disk::Disk;
 use crate::image::{self, Before, Format, Preallocation, create_raw};
 use crate::op::convert::batch::{Batch, Cut};
@@ -40,6 +40,7 @@ pub(super) fn write(
     let sink = RawSink {
         reader: Reader::new(source, options).with_sums(sums.as_ref()),
         storage: storage.as_ref(),
+        control,
         sparse: options.sparse,
         zeroes: match (before, options.sparse) {
             _ if preallocation == Preallocation::Full => Zeroes::Write,
@@ -72,6 +73,7 @@ pub(super) fn write(
 struct RawSink<'a> {
     reader: Reader<'a>,
     storage: &'a dyn WritableStorage,
+    control: &'a Control,
     sparse: usize,
     zeroes: Zeroes,
 }
@@ -119,11 +121,11 @@ impl Sink for RawSink<'_> {
             let range = piece.range.clone();
             let written = match self.zeroes {
                 Zeroes::LeaveOut => Ok(()),
-                Zeroes::Discard => self.storage.punch_hole(range),
-                Zeroes::Reserve => self.storage.write_zeroes(range),
-                Zeroes::Write => zeroes::write(self.storage, range),
+                Zeroes::Discard => self.storage.punch_hole(range).map_err(Stop::from),
+                Zeroes::Reserve => self.storage.write_zeroes(range).map_err(Stop::from),
+                Zeroes::Write => zeroes::write(self.storage, range, self.control),
             };
-            written.map_err(|error| ConvertStop::new(Step::Write(piece.range.start), error))?;
+            written.map_err(|stop| ConvertStop::new(Step::Write(piece.range.start), stop))?;
         }
         Ok(())
     }

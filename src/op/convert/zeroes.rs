@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::control::{Control, Stop};
 use crate::storage::WritableStorage;
 
 /// Written, and compared with.
@@ -14,10 +14,15 @@ const COMPARED: usize = 4096;
 /// Writes zeroes, and does not merely reserve them.
 ///
 /// # Errors
-/// I/O errors.
-pub(super) fn write(storage: &dyn WritableStorage, range: Range<u64>) -> Result<()> {
+/// I/O errors, and on cancel: there may be terabytes of them.
+pub(super) fn write(
+    storage: &dyn WritableStorage,
+    range: Range<u64>,
+    control: &Control,
+) -> Result<(), Stop> {
     let mut at = range.start;
     while at < range.end {
+        control.checkpoint()?;
         let rest = usize::try_from(range.end - at).unwrap_or(usize::MAX);
         let length = rest.min(ZEROES.len());
         storage.write_at(&ZEROES[..length], at)?;
@@ -43,8 +48,8 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 pub(super) fn for_each_data<E>(
     bytes: &[u8],
     sparse: usize,
-    mut visit: impl FnMut(Range<usize>) -> std::result::Result<(), E>,
-) -> std::result::Result<(), E> {
+    mut visit: impl FnMut(Range<usize>) -> Result<(), E>,
+) -> Result<(), E> {
     if sparse == 0 {
         return visit(0..bytes.len());
     }

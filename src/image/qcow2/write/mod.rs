@@ -35,6 +35,7 @@ mod flush;
 mod grow;
 mod guest;
 mod header;
+mod keep;
 mod mapping;
 mod pack;
 mod read;
@@ -57,7 +58,7 @@ use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::driver::{SnapshotSelector, check_range};
 use crate::image::extent::Extent;
-use crate::image::info::Format;
+use crate::image::info::{Format, Snapshot};
 use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
 use crate::image::qcow2::{self, bitmap, check, feature, snapshot};
@@ -72,6 +73,7 @@ use allocator::Allocator;
 use blocks::Blocks;
 use header::HeaderCluster;
 use refcounts::Refcounts;
+use snapshot_table::snapshot_of_now;
 use structures::{Structure, Structures};
 use tables::L1;
 use tracking::Tracking;
@@ -327,7 +329,16 @@ impl ImageWriter for Qcow2Writer {
     }
 
     fn create_snapshot(&self, name: &str, control: &Control) -> Result<String, Stop> {
-        self.run(|state| state.create_snapshot(name, control))
+        self.run(|state| state.create_snapshot(&snapshot_of_now(name, state), control))
+    }
+
+    fn keep_snapshot(
+        &self,
+        facts: &Snapshot,
+        vm_state: Option<&dyn Storage>,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        self.keep(facts, vm_state, control)
     }
 
     fn apply_snapshot(&self, snapshot: &SnapshotSelector, control: &Control) -> Result<(), Stop> {

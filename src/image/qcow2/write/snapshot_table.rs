@@ -6,8 +6,9 @@ use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::driver::SnapshotSelector;
+use crate::image::info::Snapshot;
 use crate::image::qcow2::header::MAX_SNAPSHOTS;
-use crate::image::qcow2::snapshot::{self, SnapshotEntry};
+use crate::image::qcow2::snapshot::{self, NO_ICOUNT, SnapshotEntry};
 use crate::image::qcow2::table::read_table;
 use crate::image::qcow2::write::State;
 use crate::image::qcow2::write::structures::Structure;
@@ -89,6 +90,11 @@ impl SnapshotTable {
         &self.entries[index]
     }
 
+    /// Whether a snapshot has this id.
+    pub(super) fn has_id(&self, id: &str) -> bool {
+        self.entries.iter().any(|entry| entry.facts.id == id)
+    }
+
     /// An id that no snapshot has: one more than the highest number.
     pub(super) fn new_id(&self) -> String {
         let highest = self
@@ -147,33 +153,53 @@ impl SnapshotTable {
     }
 }
 
-/// A snapshot that is taken now, of a disk without a running machine.
+/// What there is to say of a snapshot `name` of the disk as it is now, without a running machine.
+pub(super) fn snapshot_of_now(name: &str, state: &State) -> Snapshot {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Snapshot {
+        id: String::new(),
+        name: name.to_owned(),
+        vm_state_size: 0,
+        date: now.unwrap_or(Duration::ZERO),
+        vm_clock: Duration::ZERO,
+        icount: None,
+        virtual_size: state.header.fields.size,
+        damage: None,
+    }
+}
+
+/// A snapshot on its way into the table.
 #[derive(Debug)]
 pub(super) struct NewSnapshot<'a> {
-    pub(super) id: &'a str,
-    pub(super) name: &'a str,
-    pub(super) virtual_size: u64,
+    pub(super) facts: &'a Snapshot,
     pub(super) l1_table_offset: u64,
     pub(super) l1_size: u32,
 }
 
 impl NewSnapshot<'_> {
     fn encode(&self) -> Result<Vec<u8>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or(Duration::ZERO);
+        let Snapshot { id, name, date, .. } = self.facts;
         let mut bytes = vec![0; HEAD + EXTRA];
         BigEndian::write_u64(&mut bytes[0..], self.l1_table_offset);
         BigEndian::write_u32(&mut bytes[8..], self.l1_size);
-        BigEndian::write_u16(&mut bytes[12..], name_length(self.id)?);
-        BigEndian::write_u16(&mut bytes[14..], name_length(self.name)?);
+        BigEndian::write_u16(&mut bytes[12..], name_length(id)?);
+        BigEndian::write_u16(&mut bytes[14..], name_length(name)?);
         // Until 2106.
-        let seconds = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(date.as_secs()).unwrap_or(u32::MAX);
         BigEndian::write_u32(&mut bytes[16..], seconds);
-        BigEndian::write_u32(&mut bytes[20..], now.subsec_nanos());
+        BigEndian::write_u32(&mut bytes[20..], date.subsec_nanos());
+        let clock = u64::try_from(self.facts.vm_clock.as_nanos()).unwrap_or(u64::MAX);
+        BigEndian::write_u64(&mut bytes[24..], clock);
+        // Where that is too short for it, it says nothing.
+        let vm_state_size = self.facts.vm_state_size;
+        BigEndian::write_u32(&mut bytes[32..], u32::try_from(vm_state_size).unwrap_or(0));
         BigEndian::write_u32(&mut bytes[36..], 24);
-        BigEndian::write_u64(&mut bytes[HEAD + 8..], self.virtual_size);
-        bytes.extend_from_slice(self.id.as_bytes());
-        bytes.extend_from_slice(self.name.as_bytes());
+        BigEndian::write_u64(&mut bytes[HEAD..], vm_state_size);
+        BigEndian::write_u64(&mut bytes[HEAD + 8..], self.facts.virtual_size);
+        let icount = self.facts.icount.unwrap_or(NO_ICOUNT);
+        BigEndian::write_u64(&mut bytes[HEAD + 16..], icount);
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(name.as_bytes());
         pad(&mut bytes);
         Ok(bytes)
     }
@@ -250,10 +276,18 @@ mod tests {
 
     #[test]
     fn a_new_entry_is_what_the_specification_says() {
-        let entry = NewSnapshot {
-            id: "3",
-            name: "before the update",
+        let facts = Snapshot {
+            id: "3".to_owned(),
+            name: "before the update".to_owned(),
+            vm_state_size: 5,
+            date: Duration::new(7, 8),
+            vm_clock: Duration::from_nanos(9),
+            icount: None,
             virtual_size: 1 << 30,
+            damage: None,
+        };
+        let entry = NewSnapshot {
+            facts: &facts,
             l1_table_offset: 0x50000,
             l1_size: 2,
         };
@@ -261,11 +295,20 @@ mod tests {
         assert_eq!(bytes.len(), 88);
         assert_eq!(BigEndian::read_u64(&bytes), 0x50000);
         assert_eq!(BigEndian::read_u32(&bytes[36..]), 24);
+        assert_eq!(BigEndian::read_u32(&bytes[16..]), 7);
+        assert_eq!(BigEndian::read_u32(&bytes[20..]), 8);
+        assert_eq!(BigEndian::read_u64(&bytes[24..]), 9);
+        assert_eq!(BigEndian::read_u32(&bytes[32..]), 5);
+        assert_eq!(BigEndian::read_u64(&bytes[40..]), 5);
         assert_eq!(BigEndian::read_u64(&bytes[48..]), 1 << 30);
+        assert_eq!(BigEndian::read_u64(&bytes[56..]), u64::MAX);
         assert_eq!(&bytes[64..82], b"3before the update");
-        let long = "x".repeat(1 << 16);
+        let facts = Snapshot {
+            name: "x".repeat(1 << 16),
+            ..facts
+        };
         let entry = NewSnapshot {
-            name: &long,
+            facts: &facts,
             ..entry
         };
         assert!(entry.encode().is_err());

@@ -19,6 +19,7 @@
 use crate::control::{Control, Stop};
 use crate::error::{Error, Result};
 use crate::image::driver::SnapshotSelector;
+use crate::image::info::Snapshot;
 use crate::image::qcow2::bitmap::Directory;
 use crate::image::qcow2::entry::COPIED;
 use crate::image::qcow2::feature;
@@ -32,7 +33,8 @@ use crate::image::qcow2::write::tree::Tree;
 use crate::storage::Storage;
 
 impl State {
-    /// Takes a snapshot of the disk as it is now; durable on return. Answers its id.
+    /// Takes a snapshot of the disk as it is now, of which `facts` say everything but the id, where
+    /// that is empty or taken; durable on return. Answers its id.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] with an external data file, when a refcount does not fit
@@ -40,17 +42,20 @@ impl State {
     /// is too long; I/O errors. Then nothing is changed.
     pub(super) fn create_snapshot(
         &mut self,
-        name: &str,
+        facts: &Snapshot,
         control: &Control,
     ) -> Result<String, Stop> {
         self.check_has_snapshots()?;
         self.settle()?;
         let mut table = SnapshotTable::read(self)?;
-        let id = table.new_id();
+        let mut facts = facts.clone();
+        if facts.id.is_empty() || table.has_id(&facts.id) {
+            facts.id = table.new_id();
+        }
         let entries = without_flags(self.l1.entries());
         let tree = Tree::new(&entries, 1, self.cluster_bits())?;
         self.set_dirty()?;
-        let placed = match self.prepare_snapshot(&mut table, &id, name, &entries, &tree, control) {
+        let placed = match self.prepare_snapshot(&mut table, &facts, &entries, &tree, control) {
             Ok(placed) => placed,
             Err(stop) => {
                 self.clear_dirty()?;
@@ -60,7 +65,7 @@ impl State {
         let outcome = self.enter_snapshot(&tree, &entries, placed);
         outcome.map_err(|error| self.poison(error))?;
         self.drop_snapshot_table(table.place())?;
-        Ok(id)
+        Ok(facts.id)
     }
 
     /// Sets the disk back to a snapshot, its size too; durable on return.
@@ -193,8 +198,7 @@ impl State {
     fn prepare_snapshot(
         &mut self,
         table: &mut SnapshotTable,
-        id: &str,
-        name: &str,
+        facts: &Snapshot,
         entries: &[u64],
         tree: &Tree,
         control: &Control,
@@ -206,9 +210,7 @@ impl State {
             l1 = self.allocate_for(clusters, Structure::SnapshotL1Table)?;
         }
         let new = NewSnapshot {
-            id,
-            name,
-            virtual_size: self.header.fields.size,
+            facts,
             l1_table_offset: l1,
             // At most 32 MiB of them.
             l1_size: u32::try_from(entries.len()).unwrap_or(u32::MAX),

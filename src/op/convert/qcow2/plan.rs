@@ -2,10 +2,11 @@
 
 use std::ops::{ControlFlow, Range};
 
+use crate::control::{Control, Stop};
 use crate::error::Result;
 use crate::image::{ClusterCompressor, Filled, ImageDriver, Qcow2Builder, StoredCluster};
 use crate::op::convert::qcow2::Zeroes;
-use crate::op::convert::{ConvertStop, Step};
+use crate::op::convert::{ConvertStop, Step, zeroes};
 use crate::storage::WritableStorage;
 
 /// Compressed clusters of the source that are read together, in bytes: what one batch of them
@@ -206,7 +207,9 @@ impl Plan {
                         Zeroes::Reserve => {
                             builder.place_data(guest.clone(), Filled::Nothing).map(Some)
                         }
-                        Zeroes::Fill => builder.place_data(guest.clone(), Filled::All).map(Some),
+                        Zeroes::Fill | Zeroes::Write => {
+                            builder.place_data(guest.clone(), Filled::All).map(Some)
+                        }
                     };
                     (guest.start, placed)
                 }
@@ -244,19 +247,22 @@ impl Plan {
         data: &[u8],
         storage: &dyn WritableStorage,
         zeroes: Zeroes,
+        control: &Control,
     ) -> Result<(), ConvertStop> {
         // Compressed bytes that follow each other here and there.
         let mut run: Option<(u64, u64, Range<usize>)> = None;
         for (part, host) in &self.parts {
             let at = |error, guest| ConvertStop::new(Step::Write(guest), error);
             match part {
-                Part::Zeroes(guest) if zeroes == Zeroes::Fill => {
-                    let length = guest.end - guest.start;
-                    storage
-                        .write_zeroes(*host..*host + length)
-                        .map_err(|error| at(error, guest.start))?;
+                Part::Zeroes(guest) => {
+                    let range = *host..*host + (guest.end - guest.start);
+                    let written = match zeroes {
+                        Zeroes::Fill => storage.write_zeroes(range).map_err(Stop::from),
+                        Zeroes::Write => zeroes::write(storage, range, control),
+                        Zeroes::LeaveOut | Zeroes::Mark | Zeroes::Reserve => Ok(()),
+                    };
+                    written.map_err(|stop| ConvertStop::new(Step::Write(guest.start), stop))?;
                 }
-                Part::Zeroes(_) => {}
                 Part::Data { guest, writes, .. } => {
                     for (offset, range) in &self.writes[writes.clone()] {
                         let host = host + (offset - guest.start);
