@@ -83,7 +83,7 @@ mod tests {
 
     fn found(bytes: &[u8], sparse: usize) -> Vec<Range<usize>> {
         let mut ranges = Vec::new();
-        let result: std::result::Result<(), Infallible> = for_each_data(bytes, sparse, |range| {
+        let result: Result<(), Infallible> = for_each_data(bytes, sparse, |range| {
             ranges.push(range);
             Ok(())
         });

@@ -16,6 +16,8 @@ use crate::units::MIB;
 
 /// Most clusters whose space is prepared at once.
 const RUN: u64 = 1 << 16;
+/// Bytes of host clusters that are taken at once to be written with zeroes.
+const WRITTEN_RUN: u64 = 32 << 20;
 /// Zeroes are written so many bytes at a time.
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
 
@@ -113,7 +115,7 @@ impl State {
         let mut at = part.guest.start;
         let begun = old.next_multiple_of(reach).min(part.guest.end);
         if at < begun && !old.is_multiple_of(reach) {
-            self.refill_begun_table(at..begun, part)?;
+            self.refill_begun_table(at..begun, part, control)?;
             at = begun;
         }
         while at < part.guest.end {
@@ -132,7 +134,12 @@ impl State {
     }
 
     /// Gives the clusters `guest` of the table in which the old end lies their new meaning.
-    fn refill_begun_table(&mut self, guest: Range<u64>, part: &mut NewPart) -> Result<()> {
+    fn refill_begun_table(
+        &mut self,
+        guest: Range<u64>,
+        part: &mut NewPart,
+        control: &Control,
+    ) -> Result<(), Stop> {
         let index = guest.start / self.format.table_reach();
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let table = match self.l1.l2_table(index) {
@@ -150,7 +157,7 @@ impl State {
         let size = self.cluster_size();
         for (old, number) in self.mappings(table, &guest)?.into_iter().zip(0_u64..) {
             let cluster = guest.start + number * size;
-            let new = self.new_mapping(cluster, part)?;
+            let new = self.new_mapping(cluster, part, control)?;
             // The reference in the table is this one's now.
             if let (Place::Plain { host, .. }, None) = (new.place, &self.data_file) {
                 part.give_away(host >> self.cluster_bits());
@@ -173,10 +180,7 @@ impl State {
         let entry_size = usize::try_from(format.entry_size()).unwrap_or(8);
         let clusters = (guest.start..guest.end).step_by(usize::try_from(size).unwrap_or(1));
         for (entry, cluster) in bytes.chunks_exact_mut(entry_size).zip(clusters) {
-            if part.space.is_empty() {
-                control.checkpoint()?;
-            }
-            let mapping = self.new_mapping(cluster, part)?;
+            let mapping = self.new_mapping(cluster, part, control)?;
             let words = format.encode(&mapping)?;
             entry[..8].copy_from_slice(&words[0].to_be_bytes());
             if format.extended {
@@ -190,7 +194,12 @@ impl State {
     }
 
     /// What a new cluster is to be.
-    fn new_mapping(&mut self, cluster: u64, part: &mut NewPart) -> Result<Mapping> {
+    fn new_mapping(
+        &mut self,
+        cluster: u64,
+        part: &mut NewPart,
+        control: &Control,
+    ) -> Result<Mapping, Stop> {
         let format = self.format;
         let is_hidden = cluster < part.hidden;
         if part.preallocation == Preallocation::Off {
@@ -204,6 +213,7 @@ impl State {
             cluster
         } else {
             if part.space.is_empty() {
+                control.checkpoint()?;
                 self.take_space(cluster, part)?;
             }
             part.space.start += 1;
@@ -225,7 +235,12 @@ impl State {
     /// Takes host clusters for the next guest clusters and makes them zero.
     fn take_space(&mut self, cluster: u64, part: &mut NewPart) -> Result<()> {
         let bits = self.cluster_bits();
-        let wanted = ((part.guest.end - cluster) >> bits).min(RUN);
+        let most = match part.preallocation {
+            // What is written takes its time, and can be stopped between two runs.
+            Preallocation::Full => (WRITTEN_RUN >> bits).max(1),
+            _ => RUN,
+        };
+        let wanted = ((part.guest.end - cluster) >> bits).min(most);
         let (host, count) = self.allocate_up_to(wanted)?;
         part.take(host >> bits, count);
         part.space = host >> bits..(host >> bits) + count;
@@ -269,14 +284,20 @@ impl State {
         let reach = self.format.table_reach();
         let begun = old.next_multiple_of(reach).min(part.guest.end);
         if part.guest.start < begun && !old.is_multiple_of(reach) {
-            self.refill_begun_table(part.guest.start..begun, &mut nothing)?;
+            let refilled =
+                self.refill_begun_table(part.guest.start..begun, &mut nothing, &Control::new());
+            match refilled {
+                Err(Stop::Failed(error)) => return Err(error),
+                Ok(()) | Err(Stop::Cancelled) => {}
+            }
         }
         for clusters in &part.taken {
             let count = clusters.end - clusters.start;
             self.release(clusters.start << self.cluster_bits(), count)?;
         }
         self.fit_data_file(old, old)?;
-        self.checkpoint()
+        self.checkpoint()?;
+        self.cut_file()
     }
 
     /// Makes the rest of the cluster in which the disk ends at `end` read as zeroes, for when it

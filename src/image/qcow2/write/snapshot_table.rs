@@ -303,12 +303,12 @@ mod tests {
         assert_eq!(BigEndian::read_u64(&bytes[48..]), 1 << 30);
         assert_eq!(BigEndian::read_u64(&bytes[56..]), u64::MAX);
         assert_eq!(&bytes[64..82], b"3before the update");
-        let facts = Snapshot {
+        let long = Snapshot {
             name: "x".repeat(1 << 16),
-            ..facts
+            ..facts.clone()
         };
         let entry = NewSnapshot {
-            facts: &facts,
+            facts: &long,
             ..entry
         };
         assert!(entry.encode().is_err());
