@@ -381,7 +381,9 @@ impl NewPart {
 
     /// A host cluster is referred to by a table that stays: it is not given back with the rest.
     fn give_away(&mut self, cluster: u64) {
-        let Some(run) = self.taken.iter_mut().find(|run| run.start == cluster) else {
+        // One that is used up ends where the next one may begin.
+        let mut taken = self.taken.iter_mut();
+        let Some(run) = taken.find(|run| run.start == cluster && !run.is_empty()) else {
             return;
         };
         // Clusters of a run are used from its start.
