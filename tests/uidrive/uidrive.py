@@ -1256,7 +1256,9 @@ class App:
         """Lines of stderr that tell of a programming error."""
         return [x for x in self.stderr().splitlines()
                 if re.search(r"-(CRITICAL|WARNING) \*\*|panicked at|thread '.*' panicked", x)
-                and "Screen coordinates not supported" not in x]
+                and "Screen coordinates not supported" not in x
+                # The private desktop has nobody who shows them.
+                and "unable to send notifications" not in x]
 
     def cpu_seconds(self):
         return cpu_seconds(self.pid)

@@ -294,10 +294,10 @@ impl OperationWindow {
         widgets.try_it.set_visible(self.trial.is_some());
         widgets.say(None);
         self.fit_again(sender);
-        widgets.ask(plan, self.form.is_some());
         widgets
             .confirm
             .set_sensitive(!plan_view::is_impossible(plan, drawn.space));
+        widgets.ask(plan, self.form.is_some());
         self.plan = Some(plan.clone());
     }
 
@@ -358,6 +358,10 @@ impl OperationWindowWidgets {
             self.confirm.remove_css_class("destructive-action");
             self.confirm.add_css_class("suggested-action");
             self.window.set_default_widget(Some(&self.confirm));
+            // A focused button is what Return presses, whatever the default.
+            if !has_form {
+                self.confirm.grab_focus();
+            }
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) fn build(
         }
         view.append(&group);
     }
-    // One step says no more than the title and the button.
-    if plan.steps.len() > 1 || plan.is_report {
+    // One step says no more than the title and the button, unless it is known what it costs.
+    if plan.steps.len() > 1 || plan.is_report || !plan.costs.is_empty() {
         let title = if plan.is_report {
             gettext("What Was Found")
         } else {
@@ -163,7 +163,8 @@ fn step_row(number: usize, text: &str, cost: Option<&str>) -> adw::ActionRow {
             .wrap(true)
             .xalign(1.0)
             .justify(gtk::Justification::Right)
-            .max_width_chars(26)
+            .width_chars(i32::try_from(cost.chars().count().min(24)).unwrap_or(24))
+            .max_width_chars(30)
             .css_classes(["dim-label", "caption"])
             .build();
         row.add_suffix(&label);
