@@ -23,6 +23,7 @@ const OPTIONS: &[Opt] = &[
     Opt::value("object", None),
     Opt::value("output", None),
     Opt::flag("allow-outside", None),
+    Opt::flag("dump", None),
 ];
 
 /// One image and how to look at it.
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) source: Source,
     pub(crate) open: OpenOptions,
     pub(crate) output: OutputFormat,
+    /// The table shall be printed as `sfdisk --dump` does.
+    pub(crate) dump: bool,
 }
 
 impl Request {
@@ -42,7 +45,7 @@ impl Request {
         let mut args = Args::new(format!("{} {verb}", program.argv0()), OPTIONS, arguments);
         let mut open = OpenOptions::default();
         let (mut format, mut output) = (None, OutputFormat::Human);
-        let mut operands = Vec::new();
+        let (mut operands, mut dump) = (Vec::new(), false);
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Option("help", _) => return Ok(None),
@@ -53,6 +56,8 @@ impl Request {
                 Arg::Option("object", value) => source::accept_object(&value)?,
                 Arg::Option("output", value) => output = OutputFormat::parse(&value, &args)?,
                 Arg::Option("allow-outside", _) => open.allow_outside = true,
+                Arg::Option("dump", _) if verb == "partitions" => dump = true,
+                Arg::Option("dump", _) => return Err(args.usage("Only 'partitions' has --dump")),
                 Arg::Option(..) => {}
                 Arg::Operand(operand) => operands.push(operand),
             }
@@ -66,6 +71,7 @@ impl Request {
             source,
             open,
             output,
+            dump,
         }))
     }
 

@@ -2,14 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, stdin};
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use platter::chain::Chain;
 use platter::inspect::Contents;
-use platter::op::edit::{self, Change, Draft, Edit, Trial, Unfinished};
+use platter::op::edit::{
+    self, Alignment, Change, CopySource, Cost, Draft, Edit, OtherPartition, Trial, Unfinished, cost,
+};
 use platter::storage::Storage;
 use platter::table::TableKind;
 use platter::units::ByteSize;
@@ -27,12 +30,16 @@ const EDIT: &[Opt] = &[
     Opt::flag("help", Some('h')),
     Opt::value("format", Some('f')),
     Opt::value("op", None),
+    Opt::value("align", None),
     Opt::flag("dry-run", Some('n')),
     Opt::flag("try", None),
     Opt::flag("yes", Some('y')),
     Opt::value("output", None),
     Opt::flag("allow-outside", None),
 ];
+
+/// Bytes of a table in text form that are read; what is longer is refused further on.
+const LONGEST_TEXT: u64 = (1 << 20) + 1;
 
 const AFTERWARDS: &[Opt] = &[
     Opt::flag("help", Some('h')),
@@ -63,9 +70,13 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     let (mut format, mut output) = (None, OutputFormat::Human);
     let (mut extent, mut yes) = (Extent::Apply, false);
     let (mut ops, mut operands) = (Vec::new(), Vec::new());
+    let mut alignment = Alignment::default();
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Option("help", _) => return help::of(program, "edit"),
+            Arg::Option("align", value) => {
+                alignment = value.to_string_lossy().parse().map_err(Failure::from)?;
+            }
             Arg::Option("format", value) => format = Some(value),
             Arg::Option("op", value) => ops.push(value.to_string_lossy().into_owned()),
             Arg::Option("dry-run", _) => extent = Extent::DryRun,
@@ -97,12 +108,22 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         )));
     }
     let disk: Arc<dyn Storage> = Arc::new(chain.disk()?);
-    let draft = draft(&disk, &ops, folder_of(&image))?;
+    let contents = Contents::read(&disk)?;
+    let mut draft = Draft::new(&contents);
+    draft.alignment = alignment;
+    let mut reader = Reader {
+        program,
+        open: &open,
+        disk: &disk,
+        folder: folder_of(&image),
+    };
+    reader.make_all(&mut draft, &ops)?;
+    let cost = cost(&contents, &draft);
     if extent == Extent::DryRun {
-        return say(output, &draft, None);
+        return say(output, &draft, cost, None);
     }
     if extent == Extent::Apply && !yes {
-        say(OutputFormat::Human, &draft, None)?;
+        say(OutputFormat::Human, &draft, cost, None)?;
         confirm()?;
     }
     let control = interrupt::control();
@@ -110,7 +131,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     if extent == Extent::Apply {
         edit::apply(&chain, &trial, &control).map_err(failure)?;
     }
-    say(output, trial.draft(), Some(&trial))
+    say(output, trial.draft(), cost, Some(&trial))
 }
 
 /// Runs the verb `undo`.
@@ -204,25 +225,81 @@ fn folder_of(image: &Path) -> &Path {
     }
 }
 
-fn draft(disk: &Arc<dyn Storage>, ops: &[String], folder: &Path) -> Result<Draft, Failure> {
-    let mut draft = Draft::new(&Contents::read(disk)?);
-    // Nothing is changed yet: a signal may end the program here, and while it waits for an answer.
-    let control = Control::new();
-    let mut minimum = |partition: &Change| -> Result<u64, String> {
-        edit::smallest(disk, partition, folder, &control).map_err(|stop| stop.to_string())
-    };
-    for op in ops {
-        let kind = match draft.table.kind {
-            TableKind::Gpt => TableKind::Gpt,
-            TableKind::Mbr | TableKind::None => TableKind::Mbr,
+/// Makes edits of their texts, and reads the other files that those name.
+struct Reader<'a> {
+    program: &'a Program,
+    open: &'a OpenOptions,
+    disk: &'a Arc<dyn Storage>,
+    folder: &'a Path,
+}
+
+impl Reader<'_> {
+    fn make_all(&mut self, draft: &mut Draft, ops: &[String]) -> Result<(), Failure> {
+        // Nothing is changed yet: a signal may end the program here, and while it waits for an
+        // answer.
+        let control = Control::new();
+        let (disk, folder) = (self.disk, self.folder);
+        let mut minimum = |partition: &Change| -> Result<u64, String> {
+            edit::smallest(disk, partition, folder, &control).map_err(|stop| stop.to_string())
         };
-        let refused = |why: &dyn std::fmt::Display| Failure::new(format!("Cannot '{op}': {why}"));
-        let edit = Edit::parse(op, kind).map_err(|error| refused(&error))?;
-        draft
-            .edit(&edit, &mut minimum)
-            .map_err(|why| refused(&why))?;
+        for op in ops {
+            let kind = match draft.table.kind {
+                TableKind::Gpt => TableKind::Gpt,
+                TableKind::Mbr | TableKind::None => TableKind::Mbr,
+            };
+            let edit = self.edit(op, kind)?;
+            draft
+                .edit(&edit, &mut minimum)
+                .map_err(|why| refused(op, &why))?;
+        }
+        Ok(())
     }
-    Ok(draft)
+
+    fn edit(&self, op: &str, kind: TableKind) -> Result<Edit, Failure> {
+        let words: Vec<&str> = op.trim().splitn(4, ' ').collect();
+        match words.as_slice() {
+            ["import", file @ ..] if !file.is_empty() => self.import(op, &file.join(" ")),
+            ["copy", number, start, image] => {
+                // The same words without the image are a copy within this one.
+                let here = Edit::parse(&format!("copy {number} {start}"), kind);
+                let here = here.map_err(|error| refused(op, &error))?;
+                self.copy(op, &here, image.trim())
+            }
+            _ => Edit::parse(op, kind).map_err(|error| refused(op, &error)),
+        }
+    }
+
+    fn import(&self, op: &str, file: &str) -> Result<Edit, Failure> {
+        let mut text = String::new();
+        File::open(file)
+            .and_then(|file| file.take(LONGEST_TEXT).read_to_string(&mut text))
+            .map_err(|error| refused(op, &format!("cannot read '{file}': {error}")))?;
+        Ok(Edit::Import {
+            file: PathBuf::from(file),
+            text,
+        })
+    }
+
+    fn copy(&self, op: &str, here: &Edit, image: &str) -> Result<Edit, Failure> {
+        let Edit::Copy { source, start } = here else {
+            return Err(refused(op, &"expecting a partition, a place and an image"));
+        };
+        let open = OpenOptions {
+            allow_outside: self.open.allow_outside,
+            ..OpenOptions::default()
+        };
+        let chain = open_chain(self.program, OsStr::new(image), None, &open)?;
+        let disk: Arc<dyn Storage> = Arc::new(chain.disk()?);
+        let other = OtherPartition::open(image, &disk, source.number());
+        Ok(Edit::Copy {
+            source: CopySource::Other(other.map_err(|error| refused(op, &error))?),
+            start: *start,
+        })
+    }
+}
+
+fn refused(op: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format!("Cannot '{op}': {why}"))
 }
 
 fn confirm() -> Result<(), Failure> {
@@ -240,14 +317,19 @@ fn confirm() -> Result<(), Failure> {
     }
 }
 
-fn say(output: OutputFormat, draft: &Draft, trial: Option<&Trial>) -> Outcome {
+fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -> Outcome {
     let report = trial.map(Trial::report);
     if output.is_json() {
         print_json(&json!({
             "steps": draft.describe(),
             "size": draft.table.disk_size,
             "commands": report.map(|report| &report.commands),
-            "notes": report.map(|report| &report.notes),
+            "notes": report.map_or(&draft.notes, |report| &report.notes),
+            "estimate": {
+                "bytes-moved": cost.moved,
+                "bytes-copied": cost.copied,
+                "seconds": cost.seconds(),
+            },
             "bytes-moved": report.map(|report| report.bytes_moved),
             "bytes-written": report.map(|report| report.bytes_written),
         }))?;
@@ -256,6 +338,18 @@ fn say(output: OutputFormat, draft: &Draft, trial: Option<&Trial>) -> Outcome {
     let mut text = String::new();
     for (step, words) in (1..).zip(draft.describe()) {
         let _ = writeln!(text, "{step}. {}", for_terminal(&words));
+    }
+    if report.is_none() {
+        let _ = writeln!(
+            text,
+            "Moves up to {}, copies up to {}, about {} s.",
+            ByteSize(cost.moved),
+            ByteSize(cost.copied),
+            cost.seconds()
+        );
+        for note in &draft.notes {
+            let _ = writeln!(text, "Note: {}", for_terminal(note));
+        }
     }
     if let Some(report) = report {
         let _ = writeln!(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::disk::{Request, file_system_json};
 use crate::help;
 use crate::output::{OutputFormat, for_terminal, print, print_json};
-use crate::program::{Outcome, Program};
+use crate::program::{Failure, Outcome, Program};
 use crate::table::{Align, Table};
 
 /// Runs the verb.
@@ -23,6 +23,13 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     };
     let contents = request.contents(program)?;
     let name = request.source.filename();
+    if request.dump {
+        if contents.table.kind == TableKind::None {
+            return Err(Failure::new(format!("'{name}' has no partition table")));
+        }
+        print(&contents.table.dump(name))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match request.output {
         OutputFormat::Human => print(&human(name, &contents))?,
         OutputFormat::Json => print_json(&json(name, &contents))?,

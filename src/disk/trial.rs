@@ -93,6 +93,12 @@ impl TrialDisk {
         })
     }
 
+    /// The disk as it was before everything that was tried.
+    #[must_use]
+    pub fn base(&self) -> &Arc<dyn Storage> {
+        &self.base
+    }
+
     /// Moves bytes to another place without copying them. What was at the new place is lost; the
     /// old place keeps its bytes until something is written there.
     ///

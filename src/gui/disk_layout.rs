@@ -263,6 +263,7 @@ pub(crate) mod fixture {
                 id: Some("0x1234abcd".to_owned()),
                 partitions,
                 usable: 512..400 * MIB,
+                entries: 4,
                 damage: Vec::new(),
             },
             volumes,
@@ -279,6 +280,7 @@ pub(crate) mod fixture {
                 id: None,
                 partitions: Vec::new(),
                 usable: 0..100 * MIB,
+                entries: 4,
                 damage: Vec::new(),
             },
             volumes: vec![Volume {

@@ -10,6 +10,8 @@
 //! | `parse` | edits as text: `move 2 +1024M` |
 //! | `pending` | edits that wait to be applied, with undo and redo |
 //! | `draft` | what the disk shall look like |
+//! | `copy` | partitions that are copied, from this disk or another |
+//! | `cost` | how many bytes that moves, and how long it takes |
 //! | `preview` | the disk afterwards as if it had been read |
 //! | `sheet` | what a user is told before it is applied |
 //! | `by_hand` | the commands that would do the same |
@@ -20,6 +22,8 @@
 
 mod apply;
 mod by_hand;
+mod copy;
+mod cost;
 mod draft;
 #[cfg(test)]
 mod fixture;
@@ -33,7 +37,9 @@ mod trial;
 
 pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
 pub use by_hand::by_hand;
-pub use draft::{Change, Draft, Refused};
+pub use copy::{CopySource, OtherPartition};
+pub use cost::{Cost, cost};
+pub use draft::{Alignment, Change, Draft, Refused};
 pub use parse::{known_file_systems, known_types};
 pub use pending::{Pending, fold};
 pub use place::journal_path;
@@ -41,6 +47,8 @@ pub use preview::preview;
 pub use sheet::{Step, sheet, steps, trial_sheet};
 pub use smallest::smallest;
 pub use trial::{Report, Trial};
+
+use std::path::PathBuf;
 
 use uuid::Uuid;
 
@@ -120,4 +128,22 @@ pub enum Edit {
     Repair(u32),
     /// Writes both copies of the GPT anew, the backup at the end of the disk.
     RepairGpt,
+    /// Puts a table of the other kind in place of this one; partitions and what is in them stay
+    /// where they are.
+    ConvertTable(TableKind),
+    /// Puts the table that a text describes ([`crate::table::PartitionTable::from_dump`]) in place of this one.
+    /// Partitions at the same place keep what is in them, all others are gone.
+    Import {
+        /// Where the text is from, for those who read the edit.
+        file: PathBuf,
+        /// The text.
+        text: String,
+    },
+    /// Makes a partition at this byte, and copies a partition into it, as it was before the edits.
+    Copy {
+        /// What is copied.
+        source: CopySource,
+        /// The first byte of the copy.
+        start: u64,
+    },
 }

@@ -102,8 +102,6 @@ pub struct NewPartition {
     pub uuid: Option<Uuid>,
 }
 
-/// Partitions that a new GPT has room for.
-const GPT_ENTRIES: u32 = 128;
 /// Units of a GPT partition name.
 const NAME_UNITS: usize = 36;
 
@@ -113,7 +111,17 @@ impl PartitionTable {
     /// # Errors
     /// [`Refusal::DiskTooSmall`] for a disk that cannot hold the two copies and one sector.
     pub fn new_gpt(disk_size: u64, sector_size: u64, disk: Uuid) -> Result<Self, Refusal> {
-        let head = 2 * sector_size + gpt::array_bytes(sector_size);
+        Self::new_gpt_of(disk_size, sector_size, disk, gpt::USUAL_ENTRIES)
+    }
+
+    /// A GPT with room for so many partitions.
+    pub(super) fn new_gpt_of(
+        disk_size: u64,
+        sector_size: u64,
+        disk: Uuid,
+        entries: u32,
+    ) -> Result<Self, Refusal> {
+        let head = 2 * sector_size + gpt::array_bytes(entries, sector_size);
         let mut table = Self {
             kind: TableKind::Gpt,
             sector_size,
@@ -121,6 +129,7 @@ impl PartitionTable {
             id: Some(disk.to_string()),
             partitions: Vec::new(),
             usable: head..head,
+            entries,
             damage: Vec::new(),
         };
         table.resize_disk(disk_size)?;
@@ -139,6 +148,7 @@ impl PartitionTable {
             id: Some(format!("0x{signature:08x}")),
             partitions: Vec::new(),
             usable: sector_size..sector_size,
+            entries: 4,
             damage: Vec::new(),
         };
         table.resize_disk(disk_size)?;
@@ -340,7 +350,7 @@ impl PartitionTable {
     /// Bytes of a GPT behind the usable ones: the array (as long as the one in front) and the
     /// header.
     fn tail(&self) -> u64 {
-        gpt::array_bytes(self.sector_size) + self.sector_size
+        gpt::array_bytes(self.entries, self.sector_size) + self.sector_size
     }
 
     fn index_of(&self, number: u32) -> Result<usize, Refusal> {
@@ -486,7 +496,7 @@ impl PartitionTable {
 
     fn free_number(&self, role: Role) -> Result<u32, Refusal> {
         let most = match (self.kind, role) {
-            (TableKind::Gpt, _) => GPT_ENTRIES,
+            (TableKind::Gpt, _) => self.entries,
             // The numbers of logical ones follow from their order.
             (_, Role::Logical) => return Ok(u32::MAX),
             _ => 4,
@@ -514,7 +524,7 @@ impl PartitionTable {
     }
 
     /// Sorts, numbers logical partitions as Linux does, and renews what follows from numbers.
-    fn put_in_order(&mut self) {
+    pub(super) fn put_in_order(&mut self) {
         sort(&mut self.partitions);
         if self.kind != TableKind::Mbr {
             return;

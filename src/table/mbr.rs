@@ -294,6 +294,7 @@ pub(super) fn read(
         id: (layout.signature != 0).then(|| format!("0x{:08x}", layout.signature)),
         partitions,
         usable: layout.sector_size.min(usable_end)..usable_end,
+        entries: 4,
         damage: findings.finish(),
     })
 }
@@ -306,6 +307,7 @@ fn no_table(disk_size: u64, findings: Findings) -> PartitionTable {
         id: None,
         partitions: Vec::new(),
         usable: 0..disk_size,
+        entries: 4,
         damage: findings.finish(),
     }
 }

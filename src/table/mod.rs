@@ -4,7 +4,9 @@
 //! descendants do it. Where both are on a disk, Linux decides what counts: a GPT needs its
 //! protective MBR.
 
+mod convert;
 mod damage;
+mod dump;
 mod ebr;
 mod edit;
 mod encode;
@@ -146,6 +148,8 @@ pub struct PartitionTable {
     pub partitions: Vec<Partition>,
     /// Bytes that partitions may use (between the GPT structures; from sector 1 for MBR).
     pub usable: Range<u64>,
+    /// Entries that it has room for: of a GPT as its header says, of an MBR 4, without a table 0.
+    pub entries: u32,
     /// What is wrong with it.
     pub damage: Vec<Damage>,
 }

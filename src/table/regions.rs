@@ -105,6 +105,7 @@ mod tests {
             id: None,
             partitions,
             usable,
+            entries: 4,
             damage: Vec::new(),
         }
     }

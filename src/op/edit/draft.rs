@@ -1,22 +1,22 @@
 //! What the disk shall look like: the edits folded over the table that is there.
 
+mod alignment;
+mod describe;
 mod room;
+mod table;
+
+pub use alignment::Alignment;
 
 use std::fmt;
 use std::ops::Range;
 
-use uuid::Uuid;
-
 use crate::fs::change::{Action, Capability, capability};
 use crate::fs::{FileSystem, FsKind};
 use crate::inspect::Contents;
-use crate::op::edit::parse::usual_type;
+use crate::op::edit::copy::Copied;
 use crate::op::edit::{Amount, Edit};
-use crate::table::{NewPartition, PartitionTable, Refusal, Role, TableKind};
+use crate::table::{PartitionTable, Refusal, Role, TableKind};
 use crate::units::{ByteSize, MIB};
-
-/// Where new borders go when nothing else is said.
-const ALIGNMENT: u64 = MIB;
 
 /// Why edits cannot be made.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub struct Change {
     pub check: bool,
     /// The file system is repaired first.
     pub repair: bool,
+    /// What it is a copy of; `None` for a partition that is none.
+    pub(super) copied: Option<Copied>,
     role: Role,
 }
 
@@ -72,6 +74,12 @@ impl Change {
     pub fn kept(&self) -> Option<u64> {
         let length = |range: &Range<u64>| range.end - range.start;
         Some(length(self.before.as_ref()?).min(length(self.after.as_ref()?)))
+    }
+
+    /// Whether it becomes a copy of another partition.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.copied.is_some()
     }
 
     /// Its place in an MBR.
@@ -90,6 +98,10 @@ pub struct Draft {
     pub changes: Vec<Change>,
     /// The table is written anew although nothing in it changes.
     pub rewrites_table: bool,
+    /// Where borders go that an edit leaves open.
+    pub alignment: Alignment,
+    /// What a careful person would like to know before: what is lost, what has to be done after.
+    pub notes: Vec<String>,
     size_before: u64,
     kind_before: TableKind,
 }
@@ -119,6 +131,7 @@ impl Draft {
                     new_uuid: false,
                     check: false,
                     repair: false,
+                    copied: None,
                     role: partition.role,
                 }
             });
@@ -128,6 +141,8 @@ impl Draft {
             kind_before: contents.table.kind,
             table: contents.table.clone(),
             rewrites_table: false,
+            alignment: Alignment::default(),
+            notes: Vec::new(),
         }
     }
 
@@ -176,6 +191,7 @@ impl Draft {
                     return because("an extended partition holds no file system");
                 }
                 change.make = Some((*fs, label.clone()));
+                change.copied = None;
                 change.label = None;
                 change.repair = false;
                 Ok(())
@@ -207,6 +223,9 @@ impl Draft {
                 Ok(())
             }
             Edit::RepairGpt => because("the disk has no GPT"),
+            Edit::ConvertTable(kind) => self.convert_table(*kind),
+            Edit::Import { text, .. } => self.import(text),
+            Edit::Copy { source, start } => self.copy(source, *start),
             Edit::Name(number, name) => {
                 let number = self.number_now(*number)?;
                 Ok(self.table.set_name(number, name)?)
@@ -236,7 +255,7 @@ impl Draft {
             Amount::Exactly(size) => Some(size),
             Amount::More(more) => now.checked_add(more),
             Amount::Less(less) => now.checked_sub(less),
-            Amount::Min => Some(self.table.minimum_disk_size().next_multiple_of(ALIGNMENT)),
+            Amount::Min => Some(self.table.minimum_disk_size().next_multiple_of(MIB)),
             Amount::Max => return because("a disk has no largest size: say how large"),
         };
         match size {
@@ -244,75 +263,6 @@ impl Draft {
                 Ok(self.table.resize_disk(size.next_multiple_of(512))?)
             }
             _ => because("a disk cannot have that size"),
-        }
-    }
-
-    fn new_table(&mut self, kind: TableKind) -> Result<(), Refused> {
-        let (size, sector_size) = (self.table.disk_size, self.table.sector_size);
-        let table = match kind {
-            TableKind::Gpt => PartitionTable::new_gpt(size, sector_size, Uuid::new_v4())?,
-            TableKind::Mbr => {
-                let signature = u32::from_le_bytes(first_bytes(Uuid::new_v4())).max(1);
-                PartitionTable::new_mbr(size, sector_size, signature)?
-            }
-            TableKind::None => return because("a table can be replaced, not removed"),
-        };
-        self.table = table;
-        self.rewrites_table = true;
-        for change in &mut self.changes {
-            change.after = None;
-        }
-        self.changes.retain(|change| change.before.is_some());
-        Ok(())
-    }
-
-    fn create(&mut self, edit: &Edit) -> Result<(), Refused> {
-        let Edit::Create {
-            start,
-            end,
-            kind,
-            role,
-            fs,
-            label,
-        } = edit
-        else {
-            return Ok(());
-        };
-        let range = self.range_of(*start, *end, *role)?;
-        let uuid = (self.table.kind == TableKind::Gpt).then(Uuid::new_v4);
-        self.table.add(NewPartition {
-            range: range.clone(),
-            kind: kind.unwrap_or_else(|| usual_type(*fs, self.table.kind)),
-            role: *role,
-            name: None,
-            uuid,
-        })?;
-        self.changes.push(Change {
-            number_before: None,
-            before: None,
-            after: Some(range),
-            fs: None,
-            make: fs.map(|fs| (fs, label.clone())),
-            label: None,
-            new_uuid: false,
-            check: false,
-            repair: false,
-            role: *role,
-        });
-        Ok(())
-    }
-
-    /// The bytes of a new partition.
-    fn range_of(&self, start: u64, end: Amount, role: Role) -> Result<Range<u64>, Refused> {
-        let end = match end {
-            Amount::Exactly(end) => Some(end),
-            Amount::More(length) => start.checked_add(length),
-            Amount::Max => Some(self.room_behind(start, role, None)),
-            Amount::Less(_) | Amount::Min => None,
-        };
-        match end {
-            Some(end) if end > start => Ok(start..end),
-            _ => because("a new partition needs an end behind its start"),
         }
     }
 
@@ -362,7 +312,7 @@ impl Draft {
             }
             Amount::Min => {
                 let least = minimum(change).map_err(Refused::Because)?;
-                Some(least.next_multiple_of(ALIGNMENT))
+                self.aligned_length(least)
             }
         };
         let end = length
@@ -378,6 +328,15 @@ impl Draft {
     /// Whether the content of a partition can be made to fit in `length` bytes.
     fn check_content(&self, index: usize, length: u64) -> Result<(), Refused> {
         let change = &self.changes[index];
+        if let Some(copied) = &change.copied
+            && change.make.is_none()
+            && length < copied.length()
+        {
+            return because(format!(
+                "a copy is as long as what it is a copy of, {}, at least",
+                ByteSize(copied.length())
+            ));
+        }
         let shrinks = change
             .before
             .as_ref()
@@ -466,100 +425,8 @@ impl Draft {
             )),
         }
     }
-
-    /// What will happen, one sentence a step.
-    #[must_use]
-    pub fn describe(&self) -> Vec<String> {
-        let mut steps = Vec::new();
-        let size = self.table.disk_size;
-        if size > self.size_before {
-            steps.push(format!("grow the disk to {}", ByteSize(size)));
-        }
-        for change in &self.changes {
-            describe_change(change, &mut steps);
-        }
-        steps.push("write the partition table".to_owned());
-        if size < self.size_before {
-            steps.push(format!("cut the disk to {}", ByteSize(size)));
-        }
-        steps
-    }
-}
-
-fn describe_change(change: &Change, steps: &mut Vec<String>) {
-    let name = change.number_before.map_or_else(
-        || "the new partition".to_owned(),
-        |number| format!("partition {number}"),
-    );
-    let length = |range: &Range<u64>| ByteSize(range.end - range.start);
-    let mut say = |what: String| steps.push(what);
-    match (&change.before, &change.after) {
-        (Some(_), None) => say(format!("delete {name}")),
-        (None, Some(after)) => say(format!("create a partition of {}", length(after))),
-        (Some(before), Some(after)) => {
-            if change.repair {
-                say(format!("repair the file system of {name}"));
-            }
-            if length(after) < length(before) {
-                say(format!("shrink {name} to {}", length(after)));
-            }
-            if before.start != after.start {
-                let by = ByteSize(before.start.abs_diff(after.start));
-                let way = if after.start > before.start {
-                    "right"
-                } else {
-                    "left"
-                };
-                say(format!("move {name} by {by} to the {way}"));
-            }
-            if length(after) > length(before) {
-                say(format!("grow {name} to {}", length(after)));
-            }
-        }
-        (None, None) => {}
-    }
-    if change.after.is_none() {
-        return;
-    }
-    if let Some((fs, _)) = &change.make {
-        say(format!("make {} in {name}", fs.name()));
-    }
-    if let Some(label) = &change.label {
-        say(format!("name the file system of {name} '{label}'"));
-    }
-    if change.new_uuid {
-        say(format!("give the file system of {name} a new UUID"));
-    }
-    if change.check {
-        say(format!("check the file system of {name}"));
-    }
 }
 
 fn because<T>(why: impl Into<String>) -> Result<T, Refused> {
     Err(Refused::Because(why.into()))
-}
-
-fn first_bytes(uuid: Uuid) -> [u8; 4] {
-    let bytes = uuid.as_bytes();
-    [bytes[0], bytes[1], bytes[2], bytes[3]]
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::op::edit::fixture::two_ext4;
-    use crate::op::edit::{Edit, fold};
-    use crate::table::TableKind;
-
-    #[test]
-    fn a_new_partition_may_take_the_number_of_a_deleted_one() {
-        let edits: Vec<Edit> = ["delete 1", "create 1M 101M linux ext4", "resize 1 200M"]
-            .iter()
-            .map(|text| Edit::parse(text, TableKind::Mbr).unwrap())
-            .collect();
-        let draft = fold(&two_ext4(), &edits).unwrap();
-        assert_eq!(draft.place(1), Some(1 << 20..201 << 20));
-        assert_eq!(draft.number_in_edits(0), Some(1));
-        assert_eq!(draft.number_in_edits(1), Some(2));
-        assert_eq!(draft.number_in_edits(2), None);
-    }
 }

@@ -50,6 +50,7 @@ pub(super) fn two_ext4() -> Contents {
             id: Some("0x1234abcd".to_owned()),
             partitions,
             usable: 512..966 * MIB,
+            entries: 4,
             damage: Vec::new(),
         },
         volumes,

@@ -8,7 +8,7 @@ use uuid::{Uuid, uuid};
 
 use crate::error::{Error, ErrorKind};
 use crate::fs::FsKind;
-use crate::op::edit::{Amount, Edit};
+use crate::op::edit::{Amount, CopySource, Edit};
 use crate::table::{PartitionType, Role, TableKind};
 use crate::units::ByteSize;
 
@@ -98,6 +98,17 @@ impl Edit {
             ["check", n] => Self::Check(number(n)?),
             ["repair", n] => Self::Repair(number(n)?),
             ["repair-gpt"] => Self::RepairGpt,
+            ["convert-table", "gpt"] => Self::ConvertTable(TableKind::Gpt),
+            ["convert-table", "mbr"] => Self::ConvertTable(TableKind::Mbr),
+            ["copy", n, start] => Self::Copy {
+                source: CopySource::Here(number(n)?),
+                start: size(start)?,
+            },
+            ["import" | "copy", ..] => {
+                return Err(invalid(
+                    "what another file holds is read by whoever asks for it",
+                ));
+            }
             _ => return Err(invalid(format!("'{text}' is no edit of a disk"))),
         })
     }
@@ -273,6 +284,16 @@ impl fmt::Display for Edit {
             Self::Check(n) => write!(f, "check {n}"),
             Self::Repair(n) => write!(f, "repair {n}"),
             Self::RepairGpt => f.write_str("repair-gpt"),
+            Self::ConvertTable(TableKind::Gpt) => f.write_str("convert-table gpt"),
+            Self::ConvertTable(_) => f.write_str("convert-table mbr"),
+            Self::Import { file, .. } => write!(f, "import {}", file.display()),
+            Self::Copy { source, start } => {
+                write!(f, "copy {} {}", source.number(), exactly(*start))?;
+                match source {
+                    CopySource::Here(_) => Ok(()),
+                    CopySource::Other(other) => write!(f, " {}", other.image.display()),
+                }
+            }
         }
     }
 }

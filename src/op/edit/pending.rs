@@ -182,6 +182,7 @@ fn is_same(one: &Draft, other: &Draft) -> bool {
         })
     };
     one.rewrites_table == other.rewrites_table
+        && one.notes == other.notes
         && is_same_table(&one.table, &other.table, |partition| is_new(one, partition))
         && one.changes.len() == other.changes.len()
         && one
@@ -235,6 +236,7 @@ fn is_same_change(one: &Change, other: &Change) -> bool {
             change.new_uuid,
             change.check,
             change.repair,
+            change.copied.clone(),
         )
     };
     // What was to happen to a partition that is deleted does not count.
@@ -247,7 +249,13 @@ impl Edit {
     #[must_use]
     pub fn number(&self) -> Option<u32> {
         match self {
-            Self::ResizeDisk(_) | Self::NewTable(_) | Self::Create { .. } | Self::RepairGpt => None,
+            Self::ResizeDisk(_)
+            | Self::NewTable(_)
+            | Self::Create { .. }
+            | Self::RepairGpt
+            | Self::ConvertTable(_)
+            | Self::Import { .. }
+            | Self::Copy { .. } => None,
             Self::Format { number, .. } => Some(*number),
             Self::Delete(number)
             | Self::Move(number, _)

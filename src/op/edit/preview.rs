@@ -67,6 +67,9 @@ fn volume(contents: &Contents, draft: &Draft, index: usize, partition: &Partitio
         .and_then(|range| contents.volumes.iter().find(|known| known.range == *range));
     let file_system = match change.and_then(|change| change.make.as_ref()) {
         Some((kind, label)) => Some(made(*kind, label.clone())),
+        None if change.is_some_and(Change::is_copy) => change
+            .and_then(|change| change.fs)
+            .map(|kind| made(kind, None)),
         None => before
             .and_then(|volume| volume.file_system.clone())
             .map(|known| renamed(known, change)),

@@ -7,7 +7,7 @@ use crate::fs::FsKind;
 use crate::fs::change::{Action, Capability, capability};
 use crate::image::Format;
 use crate::inspect::Contents;
-use crate::op::edit::{Change, Draft, Edit, Refused, by_hand, fold};
+use crate::op::edit::{Change, CopySource, Draft, Edit, Refused, by_hand, fold};
 use crate::op::plan::{Plan, SpaceNeeded, command_line, name_of};
 use crate::phrase::{Phrase, gettext_noop};
 use crate::table::{TableKind, type_name};
@@ -244,6 +244,17 @@ fn step(edit: &Edit, contents: &Contents, before: &Draft, after: &Draft) -> Step
         Edit::RepairGpt => table_only(Phrase::new(gettext_noop(
             "Write both copies of the partition table anew",
         ))),
+        Edit::ConvertTable(kind) => table_only(
+            Phrase::new(gettext_noop("Convert the partition table to {kind}"))
+                .text("kind", table_name(*kind)),
+        ),
+        Edit::Import { file, .. } => plain(
+            Phrase::new(gettext_noop(
+                "Replace the partition table with that of {file}",
+            ))
+            .text("file", name_of(file)),
+        ),
+        Edit::Copy { source, .. } => copy(source, before, after),
     }
 }
 
@@ -289,6 +300,25 @@ fn create(fs: Option<FsKind>, before: &Draft, after: &Draft) -> Step {
     Step {
         what: what.size("size", size),
         note: None,
+    }
+}
+
+fn copy(source: &CopySource, before: &Draft, after: &Draft) -> Step {
+    let what = match source {
+        CopySource::Here(number) => about(gettext_noop("Copy partition {number}"), *number),
+        CopySource::Other(other) => about(
+            gettext_noop("Copy partition {number} of {image}"),
+            other.number,
+        )
+        .text("image", name_of(&other.image)),
+    };
+    let copied = after.changes.get(before.changes.len());
+    let range = copied.and_then(|change| change.after.as_ref());
+    Step {
+        what,
+        note: Some(
+            Phrase::new(gettext_noop("copies up to {size}")).size("size", range.map_or(0, length)),
+        ),
     }
 }
 

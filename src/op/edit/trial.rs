@@ -65,6 +65,7 @@ impl Trial {
             control,
             report: Report::default(),
         };
+        run.report.notes.clone_from(&draft.notes);
         run.all()?;
         let mut report = run.report;
         report.bytes_written = disk.bytes_to_write()?;
@@ -127,11 +128,34 @@ impl Run<'_> {
         for change in &draft.changes {
             self.after_moving(change)?;
         }
+        self.note_boot_loader()?;
         if draft.table.kind != TableKind::None {
             table::write(&draft.table, self.disk.as_ref())?;
         }
         for change in &draft.changes {
             self.check(change)?;
+        }
+        Ok(())
+    }
+
+    /// A GPT lies where boot loaders for an MBR are wont to be.
+    fn note_boot_loader(&mut self) -> Result<()> {
+        let table = &self.draft.table;
+        let becomes_gpt =
+            table.kind == TableKind::Gpt && self.draft.kind_before() == TableKind::Mbr;
+        let first = table.sector_size;
+        let end = table.usable.start.min(self.draft.size_before());
+        if !becomes_gpt || end <= first {
+            return Ok(());
+        }
+        let mut sectors = vec![0; usize::try_from(end - first).unwrap_or(0)];
+        self.disk.read_at(&mut sectors, first)?;
+        if sectors.iter().any(|byte| *byte != 0) {
+            self.report.notes.push(format!(
+                "sectors 1 to {} hold something, a boot loader as a rule, which the GPT takes the \
+                 place of: install the boot loader anew",
+                end / first - 1
+            ));
         }
         Ok(())
     }
@@ -202,6 +226,14 @@ impl Run<'_> {
         let Some(after) = &change.after else {
             return Ok(());
         };
+        if let Some(copied) = &change.copied {
+            copied.copy(
+                self.disk.base(),
+                change.fs,
+                &self.window(after)?,
+                self.control,
+            )?;
+        }
         if let Some((fs, label)) = &change.make {
             let (kind, label) = (*fs, label.clone());
             self.change(after, kind, &FsChange::Make { kind, label })?;
@@ -220,14 +252,19 @@ impl Run<'_> {
 
     /// The file system follows its partition.
     fn follow(&mut self, change: &Change, after: &Range<u64>, fs: FsKind) -> Result<(), Stop> {
-        let Some(before) = &change.before else {
+        let old = change
+            .before
+            .as_ref()
+            .map(|before| (Some(before.start), length(before)));
+        let copied = change.copied.as_ref().map(|copied| (None, copied.length()));
+        let Some((start, old)) = old.or(copied) else {
             return Ok(());
         };
-        if before.start != after.start {
+        if start != Some(after.start) {
             let sector_size = self.draft.table.sector_size;
             fs_change::moved(&self.window(after)?, fs, after.start, sector_size)?;
         }
-        if length(after) <= length(before) {
+        if length(after) <= old {
             return Ok(());
         }
         match capability(fs, Action::Grow) {

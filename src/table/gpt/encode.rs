@@ -7,16 +7,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
 use crate::table::encode::TableWrite;
 use crate::table::{PartitionTable, PartitionType, mbr};
-use crate::units::KIB;
 
 const ENTRY_SIZE: u32 = 128;
-const ENTRIES: u32 = 128;
+/// Entries of a GPT for which nothing else was asked.
+pub(in crate::table) const USUAL_ENTRIES: u32 = 128;
 const HEADER_BYTES: u32 = 92;
 const REVISION: u32 = 0x0001_0000;
 
 /// Bytes of the entry array of a table as this module writes it, in whole sectors.
-pub(in crate::table) fn array_bytes(sector_size: u64) -> u64 {
-    (16 * KIB).next_multiple_of(sector_size)
+pub(in crate::table) fn array_bytes(entries: u32, sector_size: u64) -> u64 {
+    (u64::from(entries) * u64::from(ENTRY_SIZE)).next_multiple_of(sector_size)
 }
 
 /// The writes for a GPT; see [`crate::table::encode()`].
@@ -26,11 +26,15 @@ pub(in crate::table) fn encode(
 ) -> Result<Vec<Vec<TableWrite>>> {
     let size = table.sector_size;
     let last = table.disk_size / size - 1;
-    let array_sectors = array_bytes(size) / size;
+    let array_sectors = array_bytes(table.entries, size) / size;
     let old = Copies::find(disk, table.disk_size)?;
     let mut array = array_of(table, old.as_ref())?;
     let crc = crc32fast::hash(&array);
-    array.resize(usize::try_from(array_bytes(size)).unwrap_or(0), 0);
+    array.resize(
+        usize::try_from(array_bytes(table.entries, size)).unwrap_or(0),
+        0,
+    );
+    check_room(table, array_sectors)?;
     let disk_id = table.id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
     let disk_id = disk_id.ok_or_else(|| invalid("the table has no disk GUID"))?;
     let header = |own: u64, alternate: u64, entries_at: u64| {
@@ -99,15 +103,15 @@ fn stale_backup(old: &Copies, table: &PartitionTable, last: u64) -> Option<Table
 fn array_of(table: &PartitionTable, old: Option<&Copies>) -> Result<Vec<u8>> {
     let kept = old.and_then(|old| old.best()).map(|(copy, _)| copy);
     if let Some(copy) = kept
-        && (copy.header.entry_size, copy.header.entry_count) != (ENTRY_SIZE, ENTRIES)
+        && copy.header.entry_size != ENTRY_SIZE
     {
         return Err(Error::unsupported(format!(
-            "a GPT with {} entries of {} bytes cannot be changed",
-            copy.header.entry_count, copy.header.entry_size
+            "a GPT with entries of {} bytes cannot be changed",
+            copy.header.entry_size
         )));
     }
     const SIZE: usize = ENTRY_SIZE as usize;
-    let mut array = vec![0; SIZE * ENTRIES as usize];
+    let mut array = vec![0; SIZE * table.entries as usize];
     for partition in &table.partitions {
         let index = partition.number.saturating_sub(1) as usize;
         let entry = array
@@ -138,6 +142,27 @@ fn array_of(table: &PartitionTable, old: Option<&Copies>) -> Result<Vec<u8>> {
     Ok(array)
 }
 
+/// Both arrays must lie beside the partitions: a header may claim otherwise.
+fn check_room(table: &PartitionTable, array_sectors: u64) -> Result<()> {
+    let size = table.sector_size;
+    let head = (2 + array_sectors) * size;
+    let tail = (1 + array_sectors) * size;
+    let ends = table.partitions.iter().map(|partition| &partition.range);
+    let fits = table.entries > 0
+        && table.disk_size / size * size >= head + tail
+        && ends.clone().all(|range| range.start >= head)
+        && ends
+            .clone()
+            .all(|range| range.end <= table.disk_size / size * size - tail);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "the {} entries of the GPT have no room beside its partitions",
+        table.entries
+    )))
+}
+
 struct Place {
     own: u64,
     alternate: u64,
@@ -159,7 +184,7 @@ fn header_sector(table: &PartitionTable, disk: Uuid, place: &Place) -> Vec<u8> {
     put(48, &last_usable.to_le_bytes());
     put(56, &disk.to_bytes_le());
     put(72, &place.entries_at.to_le_bytes());
-    put(80, &ENTRIES.to_le_bytes());
+    put(80, &table.entries.to_le_bytes());
     put(84, &ENTRY_SIZE.to_le_bytes());
     put(88, &place.entries_crc.to_le_bytes());
     let crc = crc32fast::hash(&sector[..HEADER_BYTES as usize]);

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::storage::Storage;
 use crate::units::{ByteSize, KIB};
 
-pub(super) use encode::{array_bytes, encode, wipe};
+pub(super) use encode::{USUAL_ENTRIES, array_bytes, encode, wipe};
 pub(super) use entries::{LEGACY_BOOT, describe_attributes};
 
 /// The header does not say how long sectors are; its place does.
@@ -143,6 +143,9 @@ pub(super) fn read(
         id: None,
         partitions: Vec::new(),
         usable: 0..0,
+        entries: copies
+            .and_then(Copies::best)
+            .map_or(0, |(copy, _)| copy.header.entry_count),
         damage: Vec::new(),
     };
     if let Some(copies) = copies {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{ALIGNMENT, Draft};
+use super::Draft;
 use crate::table::Role;
 use crate::units::align_down;
 
@@ -30,16 +30,20 @@ impl Draft {
         let mut least = self.table.usable.start;
         for other in &self.table.partitions {
             if role == Role::Logical && other.role == Role::Extended {
-                least = least.max(other.range.start.saturating_add(ALIGNMENT));
+                least = least.max(other.range.start.saturating_add(self.step()));
             } else if other.number != own
                 && other.range.end <= start
                 && (role == Role::Logical) == (other.role == Role::Logical)
             {
-                let gap = if role == Role::Logical { ALIGNMENT } else { 0 };
+                let gap = if role == Role::Logical {
+                    self.step()
+                } else {
+                    0
+                };
                 least = least.max(other.range.end.saturating_add(gap));
             }
         }
-        least.checked_next_multiple_of(ALIGNMENT).unwrap_or(start)
+        least.checked_next_multiple_of(self.step()).unwrap_or(start)
     }
 
     /// Up to where a partition that begins at `start` can reach, aligned.
@@ -55,11 +59,15 @@ impl Draft {
                 && (role == Role::Logical) == (other.role == Role::Logical)
             {
                 // In front of a logical partition a sector describes it; tools keep a MiB there.
-                let gap = if role == Role::Logical { ALIGNMENT } else { 0 };
+                let gap = if role == Role::Logical {
+                    self.step()
+                } else {
+                    0
+                };
                 end = end.min(other.range.start.saturating_sub(gap));
             }
         }
-        let aligned = align_down(end, ALIGNMENT);
+        let aligned = align_down(end, self.step());
         if aligned > start {
             aligned
         } else {

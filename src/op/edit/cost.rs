@@ -1,0 +1,55 @@
+//! What applying a draft takes.
+
+use std::ops::Range;
+
+use crate::inspect::Contents;
+use crate::op::edit::Draft;
+use crate::units::MIB;
+
+/// Bytes a second that are taken for an estimate: a disk that is neither quick nor slow.
+const PER_SECOND: u64 = 200 * MIB;
+
+/// Bytes that change their place, before anything was tried. Free space and holes are not copied,
+/// and neither are clusters that only get another address: it is less as a rule, and never more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cost {
+    /// Of partitions that move.
+    pub moved: u64,
+    /// Of partitions that are copied.
+    pub copied: u64,
+}
+
+impl Cost {
+    /// A guess of how many seconds that takes: each byte is read and written twice, in the journal
+    /// and on the disk.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        let bytes = self.moved.saturating_add(self.copied);
+        bytes.saturating_mul(2).div_ceil(PER_SECOND)
+    }
+}
+
+/// What applying `draft` of a disk with `contents` takes at most.
+#[must_use]
+pub fn cost(contents: &Contents, draft: &Draft) -> Cost {
+    let mut cost = Cost::default();
+    for change in &draft.changes {
+        if let Some(copied) = &change.copied {
+            cost.copied = cost.copied.saturating_add(copied.length());
+        } else if let (Some(before), Some(after), Some(kept)) =
+            (&change.before, &change.after, change.kept())
+            && before.start != after.start
+            && change.make.is_none()
+        {
+            let moved = used(contents, before).map_or(kept, |used| used.min(kept));
+            cost.moved = cost.moved.saturating_add(moved);
+        }
+    }
+    cost
+}
+
+fn used(contents: &Contents, range: &Range<u64>) -> Option<u64> {
+    let mut volumes = contents.volumes.iter();
+    let volume = volumes.find(|known| known.range == *range)?;
+    Some(volume.file_system.as_ref()?.usage?.used)
+}
