@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use platter::Stop;
 use platter::chain::OpenPolicy;
 
+use super::watching::Prints;
 use crate::image_operation::ImageOperation;
 use crate::jobs::JobsOutput;
 use crate::operation::{Operation, Request};
@@ -55,6 +56,10 @@ pub(crate) enum AppInput {
     Operation(u64, OperationOutput),
     /// From the jobs.
     Jobs(JobsOutput),
+    /// A file of this image was changed by somebody.
+    FileChanged(DocumentId),
+    /// That is long enough ago to look at it.
+    FilesSettled(DocumentId),
     /// The window is to be closed.
     CloseWindow,
     /// What is to become of the jobs that run when the window is to be closed.
@@ -84,6 +89,8 @@ pub(crate) enum AppCommand {
         /// The fact.
         fact: Fact,
     },
+    /// The files of this image as they are now.
+    FilesSeen(DocumentId, Prints),
     /// An operation that needs no dialog has been looked at.
     DrawnUp(Result<Operation, Stop>),
 }

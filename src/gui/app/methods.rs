@@ -11,7 +11,7 @@ use relm4::prelude::*;
 use relm4::{adw, gtk};
 
 use super::operations::Operations;
-use super::{App, AppCommand, AppInput, AppWidgets, Panes, dialogs};
+use super::{App, AppCommand, AppInput, AppWidgets, Panes, Watching, dialogs};
 use crate::background::Background;
 use crate::banner::{Banner, BannerInput, BannerOutput};
 use crate::failure_page::{FailurePage, FailurePageInput, FailurePageOutput};
@@ -81,6 +81,7 @@ impl App {
             panes,
             jobs,
             operations: Operations::default(),
+            watching: Watching::default(),
             quitting: false,
             file_dialog: None,
         }
@@ -122,6 +123,7 @@ impl App {
 
     pub(super) fn close(&mut self, id: DocumentId, widgets: &AppWidgets) {
         self.stop_opening(id);
+        self.watching.forget(id);
         self.session.close(id);
         self.show_session(widgets);
     }
@@ -169,6 +171,7 @@ impl App {
             known.map_or(0, |document| document.pending.edits().len())
         };
         let before = waiting(&self.session);
+        let is_chain_known = matches!(fact, Fact::Chain(_) | Fact::Failed(_));
         let Some(document) = self.session.learn(id, generation, fact) else {
             return;
         };
@@ -181,6 +184,9 @@ impl App {
                 &[],
             );
             widgets.toast(&text, None, sender);
+        }
+        if is_chain_known {
+            self.watch(&document, sender);
         }
         match document.stage {
             Stage::Header => metrics::mark("header"),

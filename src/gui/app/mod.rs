@@ -7,6 +7,7 @@ mod methods;
 mod operations;
 mod panes;
 mod quit;
+mod watching;
 
 use std::collections::HashMap;
 
@@ -29,6 +30,7 @@ use crate::sidebar::Sidebar;
 use crate::start_page::StartPage;
 use operations::Operations;
 use panes::Panes;
+use watching::Watching;
 
 /// The window's model.
 pub(crate) struct App {
@@ -45,6 +47,7 @@ pub(crate) struct App {
     panes: Panes,
     jobs: Controller<Jobs>,
     operations: Operations,
+    watching: Watching,
     /// The window closes when the jobs are finished.
     quitting: bool,
     /// The file dialog while it is open: it is no widget, nobody else keeps it.
@@ -214,6 +217,8 @@ impl Component for App {
                 self.serve_operation(number, output, widgets, root);
             }
             AppInput::Jobs(output) => self.serve_jobs(output, widgets, root, &sender),
+            AppInput::FileChanged(id) => self.file_changed(id, &sender),
+            AppInput::FilesSettled(id) => self.files_settled(id, &sender),
             AppInput::CloseWindow => self.close_window(root, &sender),
             AppInput::QuitAnswered(answer) => self.take_quit_answer(answer, root),
         }
@@ -232,6 +237,7 @@ impl Component for App {
                 generation,
                 fact,
             } => self.learn(id, generation, fact, widgets, &sender),
+            AppCommand::FilesSeen(id, prints) => self.files_seen(id, prints, widgets, &sender),
             AppCommand::DrawnUp(result) => self.run_drawn_up(result, root, &sender),
         }
     }
