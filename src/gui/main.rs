@@ -16,6 +16,7 @@ mod file_chooser;
 mod file_manager;
 mod format;
 mod i18n;
+mod image_choices;
 mod image_operation;
 mod image_sheets;
 mod jobs;

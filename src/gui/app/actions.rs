@@ -22,6 +22,7 @@ pub(super) fn install(
         application.set_accels_for_action(&format!("win.{name}"), keys);
     };
     add("new-image", &["<Ctrl>n"], || AppInput::NewImageRequested);
+    add("device-image", &[], || AppInput::DeviceImageRequested);
     add("open", &["<Ctrl>o"], || AppInput::OpenRequested);
     add("reload", &["F5", "<Ctrl>r"], || AppInput::ReloadRequested);
     add("close-image", &["<Ctrl>w"], || AppInput::CloseSelected);
@@ -68,6 +69,7 @@ pub(super) fn primary_menu() -> gio::Menu {
         None,
         &section(&[
             (gettext("_New Image…"), "win.new-image"),
+            (gettext("Image of a _Device…"), "win.device-image"),
             (gettext("_Open…"), "win.open"),
             (gettext("_Reload"), "win.reload"),
             (gettext("_Close Image"), "win.close-image"),

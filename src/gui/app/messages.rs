@@ -48,6 +48,8 @@ pub(crate) enum AppInput {
     Copy(String),
     /// Make a new image.
     NewImageRequested,
+    /// Make an image of a device.
+    DeviceImageRequested,
     /// Do this.
     Operate(Request),
     /// Do this to the selected image.

@@ -21,9 +21,11 @@ pub(crate) use messages::{AppCommand, AppInput, QuitAnswer};
 use crate::a11y;
 use crate::background::Background;
 use crate::banner::Banner;
+use crate::convert;
 use crate::failure_page::FailurePage;
 use crate::i18n::gettext;
 use crate::jobs::Jobs;
+use crate::new_image;
 use crate::session::{DocumentId, Session};
 use crate::settings::Settings;
 use crate::sidebar::Sidebar;
@@ -208,7 +210,12 @@ impl Component for App {
             AppInput::AboutRequested => dialogs::present_about(root),
             AppInput::Pane(output) => self.serve_pane(output, widgets, root, &sender),
             AppInput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
-            AppInput::NewImageRequested => self.make_image(root, &sender),
+            AppInput::NewImageRequested => {
+                self.operate(new_image::request(&self.usual_folder()), root, &sender);
+            }
+            AppInput::DeviceImageRequested => {
+                self.operate(convert::device_request(&self.usual_folder()), root, &sender);
+            }
             AppInput::Operate(request) => self.operate(request, root, &sender),
             AppInput::OperateOnSelected(operation) => {
                 self.operate_on_selected(operation, root, &sender);

@@ -15,7 +15,6 @@ use crate::describe;
 use crate::i18n::{fill, gettext};
 use crate::image_operation::ImageOperation;
 use crate::jobs::{JobsInput, JobsOutput};
-use crate::new_image;
 use crate::operation::{Ask, Draft, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
@@ -73,20 +72,15 @@ impl Operations {
 
 impl App {
     /// Where the selected image is, or where documents are.
-    pub(super) fn make_image(
-        &mut self,
-        root: &adw::ApplicationWindow,
-        sender: &ComponentSender<Self>,
-    ) {
+    pub(super) fn usual_folder(&self) -> PathBuf {
         let selected = self.session.selected();
         let beside = selected.and_then(|document| document.path.parent());
         let documents = glib::user_special_dir(glib::UserDirectory::Documents);
-        let folder = beside
+        beside
             .map(Path::to_path_buf)
             .or(documents)
             .filter(|folder| folder.is_dir())
-            .unwrap_or_else(glib::home_dir);
-        self.operate(new_image::request(&folder), root, sender);
+            .unwrap_or_else(glib::home_dir)
     }
 
     pub(super) fn operate_on_selected(

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use platter::Control;
-use platter::chain::Chain;
-use platter::image::{Format, Preallocation, Qcow2Options};
+use platter::chain::{Chain, ChainOptions};
+use platter::image::{Compression, Format, Preallocation, Qcow2Options};
 use platter::job::Outcome;
-use platter::op::convert::{ConvertOptions, NewTarget, convert_to_new};
+use platter::op::convert::{ConvertOptions, NewTarget, convert_to_new, copy_snapshots};
 use platter::op::create::NewImage;
 use platter::op::measure::{MeasureTarget, Qcow2Layout, measure_chain};
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
@@ -24,6 +24,18 @@ pub(super) struct Wish {
     /// Raw or QCOW2.
     pub(super) format: Format,
     pub(super) compress: bool,
+    /// Of a QCOW2 target, in bytes.
+    pub(super) cluster_size: u64,
+    /// How a QCOW2 target is compressed.
+    pub(super) compression: Compression,
+    /// How the space of the target is prepared.
+    pub(super) preallocation: Preallocation,
+    /// The new image is read again and compared before it gets its name.
+    pub(super) verify: bool,
+    /// Internal snapshots are taken over.
+    pub(super) snapshots: bool,
+    /// What uses the disk that is copied, in words, where that is a device.
+    pub(super) used_by: Vec<String>,
 }
 
 pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
@@ -61,24 +73,47 @@ fn run(subject: &Subject, wish: &Wish, control: &Control) -> Result<Outcome, Sto
                 size: source
                     .disk()
                     .and_then(|disk| platter::storage::Storage::size(&disk))?,
-                preallocation: Preallocation::Off,
+                preallocation: wish.preallocation,
             },
-            _ => NewImage::Qcow2(Qcow2Options::default()),
+            _ => NewImage::Qcow2(Qcow2Options {
+                cluster_size: wish.cluster_size,
+                compression: wish.compression,
+                preallocation: wish.preallocation,
+                ..Qcow2Options::default()
+            }),
         },
         data_file: None,
         base: None,
     };
     let options = ConvertOptions {
         compress: wish.compress,
+        verify: wish.verify,
         ..ConvertOptions::default()
     };
-    convert_to_new(&[source], &target, &options, control)?;
+    let source = [source];
+    convert_to_new(&source, &target, &options, control)?;
+    if wish.snapshots {
+        // Without them it is not what was asked for.
+        keep_snapshots(&source[0], wish, control).inspect_err(|_| {
+            let _ = std::fs::remove_file(&wish.target);
+        })?;
+    }
     let made = name_of(&wish.target);
     Ok(Outcome {
         message: Some(Phrase::new(gettext_noop("Made {name}")).text("name", made)),
         made: Some(wish.target.clone()),
         ..Outcome::default()
     })
+}
+
+fn keep_snapshots(source: &Chain, wish: &Wish, control: &Control) -> Result<(), Stop> {
+    let options = ChainOptions {
+        format: Some(wish.format),
+        writable: vec![0],
+        ..ChainOptions::default()
+    };
+    let target = Chain::open(&wish.target, &options)?;
+    copy_snapshots(source, target.writer(0)?.as_ref(), control)
 }
 
 fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Result<Plan, Stop> {
@@ -90,8 +125,15 @@ fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Res
     plan.reads = files.collect();
     plan.writes = vec![wish.target.clone()];
     if let Some(info) = chain.active().info() {
-        plan.warnings = warning::of_copy(&subject.path, info, false, false);
-        let layout = MeasureTarget::Qcow2(Qcow2Layout::default());
+        plan.warnings = warning::of_copy(&subject.path, info, wish.snapshots, false);
+        let layout = MeasureTarget::Qcow2(Qcow2Layout {
+            cluster_size: wish.cluster_size,
+            preallocate_data: matches!(
+                wish.preallocation,
+                Preallocation::Falloc | Preallocation::Full
+            ),
+            ..Qcow2Layout::default()
+        });
         plan.space = Some(SpaceNeeded {
             at: wish.target.clone(),
             bytes: measure_chain(chain, &layout, control)?.required,
@@ -102,6 +144,7 @@ fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Res
         });
     }
     plan.by_hand = vec![by_hand(subject, wish)];
+    plan.holders.clone_from(&wish.used_by);
     Ok(plan)
 }
 
@@ -110,6 +153,27 @@ fn by_hand(subject: &Subject, wish: &Wish) -> String {
     words.extend(["-O", wish.format.name()]);
     if wish.compress {
         words.push("-c");
+    }
+    let usual = Qcow2Options::default();
+    let mut options = Vec::new();
+    if wish.format == Format::Qcow2 {
+        if wish.cluster_size != usual.cluster_size {
+            options.push(format!("cluster_size={}", wish.cluster_size));
+        }
+        if wish.compression != usual.compression {
+            options.push("compression_type=zstd".to_owned());
+        }
+    }
+    let preallocation = match wish.preallocation {
+        Preallocation::Off => None,
+        Preallocation::Metadata => Some("metadata"),
+        Preallocation::Falloc => Some("falloc"),
+        Preallocation::Full => Some("full"),
+    };
+    options.extend(preallocation.map(|how| format!("preallocation={how}")));
+    let options = options.join(",");
+    if !options.is_empty() {
+        words.extend(["-o", &options]);
     }
     let (path, target) = (
         subject.path.to_string_lossy(),
@@ -124,6 +188,20 @@ mod tests {
     use platter::chain::OpenPolicy;
 
     use super::*;
+
+    fn wish() -> Wish {
+        Wish {
+            target: PathBuf::new(),
+            format: Format::Raw,
+            compress: false,
+            cluster_size: 64 << 10,
+            compression: Compression::Zlib,
+            preallocation: Preallocation::Off,
+            verify: false,
+            snapshots: false,
+            used_by: Vec::new(),
+        }
+    }
 
     #[test]
     fn a_disk_is_the_same_in_another_format_and_no_file_is_replaced() {
@@ -147,14 +225,19 @@ mod tests {
             target: folder.path().join("b.qcow2"),
             format: Format::Qcow2,
             compress: true,
+            cluster_size: 4096,
+            compression: Compression::Zstd,
+            verify: true,
+            ..wish()
         };
         let plan = go(subject(path.clone(), Format::Raw), &there);
-        assert!(plan.by_hand[0].starts_with("qemu-img convert -f raw -O qcow2 -c /"));
+        assert!(plan.by_hand[0].starts_with(
+            "qemu-img convert -f raw -O qcow2 -c -o cluster_size=4096,compression_type=zstd /"
+        ));
         assert_eq!(plan.reads, std::slice::from_ref(&path));
         let back = Wish {
             target: folder.path().join("c.raw"),
-            format: Format::Raw,
-            compress: false,
+            ..wish()
         };
         go(subject(there.target.clone(), Format::Qcow2), &back);
         assert_eq!(std::fs::read(&back.target).unwrap(), bytes);

@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use platter::storage::BlockDevice;
+
 use crate::subject::Subject;
 
 /// What the form is started with.
 pub(crate) struct ConvertInit {
-    pub(crate) subject: Subject,
+    /// What is copied, unless one of `devices` is.
+    pub(crate) subject: Option<Subject>,
+    /// The devices that the user can choose from.
+    pub(crate) devices: Vec<BlockDevice>,
     /// Where the copy is made, unless the user says otherwise.
     pub(crate) folder: PathBuf,
     /// A name that is free there.
@@ -18,6 +23,8 @@ pub(crate) struct ConvertInit {
 pub(crate) enum ConvertInput {
     /// A field was changed.
     Changed,
+    /// Another device was chosen.
+    DeviceChosen,
     /// Another format was chosen.
     FormatChosen,
     /// Another folder is wanted.

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use platter::image::Format;
-use relm4::ComponentSender;
+use platter::chain::OpenPolicy;
+use platter::image::{Format, Preallocation};
+use platter::storage::BlockDevice;
 use relm4::adw::prelude::*;
-use relm4::gtk;
+use relm4::{ComponentSender, adw, gtk};
 
 use super::draft::{Wish, draft};
 use super::{ConvertForm, ConvertFormWidgets, ConvertInput};
 use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
+use crate::image_choices;
 use crate::operation::FormOutput;
+use crate::subject::Subject;
 
 /// The formats that can be made.
 const FORMATS: [Format; 2] = [Format::Qcow2, Format::Raw];
@@ -23,6 +26,28 @@ pub(super) fn formats() -> gtk::StringList {
         gettext("Raw: understood by everything"),
     ];
     gtk::StringList::new(&titles.each_ref().map(String::as_str))
+}
+
+/// What the devices are called: "/dev/sdb · 16 GiB · SanDisk Ultra".
+pub(super) fn devices(devices: &[BlockDevice]) -> gtk::StringList {
+    let titles: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let mut parts = vec![device.node.display().to_string(), format::size(device.size)];
+            parts.extend(device.model.clone());
+            parts.join(" · ")
+        })
+        .collect();
+    list(&titles)
+}
+
+pub(super) fn list(titles: &[String]) -> gtk::StringList {
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    gtk::StringList::new(&titles)
+}
+
+fn chosen<T: Clone>(row: &adw::ComboRow, choices: &[T]) -> Option<T> {
+    choices.get(usize::try_from(row.selected()).ok()?).cloned()
 }
 
 /// A name beside `source` that is free.
@@ -45,24 +70,70 @@ impl ConvertForm {
             .place
             .set_subtitle(&format::short_path(&self.folder));
         let format = widgets.chosen_format();
-        let compresses = format == Format::Qcow2;
-        widgets.compress_row.set_sensitive(compresses);
+        let is_qcow2 = format == Format::Qcow2;
+        for only_qcow2 in [
+            widgets.compress_row.upcast_ref::<gtk::Widget>(),
+            widgets.snapshots_row.upcast_ref(),
+            widgets.cluster.upcast_ref(),
+            widgets.compression.upcast_ref(),
+        ] {
+            only_qcow2.set_sensitive(is_qcow2);
+        }
         let name = widgets.name.text();
         let name = name.trim();
-        let output = if name.is_empty() {
-            FormOutput::Incomplete(None)
-        } else if name.contains('/') {
-            FormOutput::Incomplete(Some(gettext("A file name has no slash.")))
-        } else {
-            let wish = Wish {
-                target: self.folder.join(name),
-                format,
-                compress: compresses && widgets.compress.is_active(),
-            };
-            FormOutput::Ready(draft(self.subject.clone(), wish))
+        let output = match &self.subject {
+            None => {
+                FormOutput::Incomplete(Some(gettext("There is no device to make an image of.")))
+            }
+            Some(_) if name.is_empty() => FormOutput::Incomplete(None),
+            Some(_) if name.contains('/') => {
+                FormOutput::Incomplete(Some(gettext("A file name has no slash.")))
+            }
+            Some(subject) => {
+                let wish = self.wish(widgets, self.folder.join(name), format);
+                FormOutput::Ready(draft(subject.clone(), wish))
+            }
         };
         // A form without its window has nobody to tell.
         let _ = sender.output(output);
+    }
+
+    fn wish(&self, widgets: &ConvertFormWidgets, target: PathBuf, format: Format) -> Wish {
+        let is_qcow2 = format == Format::Qcow2;
+        let space = chosen(&widgets.space, &image_choices::SPACES).unwrap_or(Preallocation::Off);
+        let of_raw = !is_qcow2 && space == Preallocation::Metadata;
+        Wish {
+            target,
+            format,
+            compress: is_qcow2 && widgets.compress.is_active(),
+            cluster_size: chosen(&widgets.cluster, &image_choices::CLUSTER_SIZES)
+                .unwrap_or(64 << 10),
+            compression: chosen(&widgets.compression, &image_choices::COMPRESSIONS)
+                .map(|(compression, _)| compression)
+                .unwrap_or_default(),
+            preallocation: if of_raw { Preallocation::Off } else { space },
+            verify: widgets.verify.is_active(),
+            snapshots: is_qcow2 && widgets.snapshots.is_active(),
+            used_by: chosen(&widgets.device, &self.devices)
+                .map(|device| device.used_by)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// What is copied is the device that is chosen now.
+    pub(super) fn follow_device(
+        &mut self,
+        widgets: &ConvertFormWidgets,
+        sender: &ComponentSender<Self>,
+    ) {
+        if let Some(device) = chosen(&widgets.device, &self.devices) {
+            self.subject = Some(Subject {
+                path: device.node,
+                format: Format::Raw,
+                policy: OpenPolicy::default(),
+            });
+        }
+        self.propose(widgets, sender);
     }
 
     /// The name ends as the format's names do.

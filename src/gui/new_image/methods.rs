@@ -9,11 +9,12 @@ use relm4::gtk;
 use relm4::{ComponentSender, adw};
 
 use super::draft::{Wish, draft};
-use super::{NewImageForm, NewImageFormWidgets, NewImageInput, choices};
+use super::{NewImageForm, NewImageFormWidgets, NewImageInput};
 use crate::a11y;
 use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
+use crate::image_choices as choices;
 use crate::operation::FormOutput;
 
 /// A disk is a whole number of these.

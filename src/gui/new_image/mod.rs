@@ -1,6 +1,5 @@
 //! The form of *New Image*, and of *New Overlay*: that is a new image with a backing file.
 
-mod choices;
 mod draft;
 mod messages;
 mod methods;
@@ -14,6 +13,7 @@ use relm4::{adw, gtk};
 pub(crate) use messages::{NewImageInit, NewImageInput};
 
 use crate::i18n::gettext;
+use crate::image_choices as choices;
 use crate::operation::{Ask, FormOutput, Request, form};
 use crate::subject::Subject;
 

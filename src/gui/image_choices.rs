@@ -1,4 +1,4 @@
-//! What the form offers.
+//! What forms of new images offer.
 
 use platter::image::{Compression, Format, Preallocation};
 
@@ -6,19 +6,19 @@ use crate::format;
 use crate::i18n::gettext;
 
 /// The formats that can be made.
-pub(super) const FORMATS: [Format; 2] = [Format::Qcow2, Format::Raw];
+pub(crate) const FORMATS: [Format; 2] = [Format::Qcow2, Format::Raw];
 
 /// Sizes of clusters in bytes, and the index of the usual one.
-pub(super) const CLUSTER_SIZES: [u64; 6] =
+pub(crate) const CLUSTER_SIZES: [u64; 6] =
     [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
-pub(super) const USUAL_CLUSTER_SIZE: u32 = 2;
+pub(crate) const USUAL_CLUSTER_SIZE: u32 = 2;
 
 /// How clusters can be compressed.
-pub(super) const COMPRESSIONS: [(Compression, &str); 2] =
+pub(crate) const COMPRESSIONS: [(Compression, &str); 2] =
     [(Compression::Zlib, "zlib"), (Compression::Zstd, "zstd")];
 
 /// What an image is for decides format and preparation, until the user changes those.
-pub(super) const PURPOSES: [(Format, Preallocation); 4] = [
+pub(crate) const PURPOSES: [(Format, Preallocation); 4] = [
     (Format::Qcow2, Preallocation::Off),
     (Format::Qcow2, Preallocation::Metadata),
     (Format::Raw, Preallocation::Off),
@@ -26,7 +26,7 @@ pub(super) const PURPOSES: [(Format, Preallocation); 4] = [
 ];
 
 /// In the order of [`PURPOSES`].
-pub(super) fn purposes() -> [String; 4] {
+pub(crate) fn purposes() -> [String; 4] {
     [
         gettext("Virtual machine, grows as it is used"),
         gettext("Virtual machine, steady speed"),
@@ -36,7 +36,7 @@ pub(super) fn purposes() -> [String; 4] {
 }
 
 /// In the order of [`FORMATS`].
-pub(super) fn formats() -> [String; 2] {
+pub(crate) fn formats() -> [String; 2] {
     [
         gettext("QCOW2: snapshots, overlays, compression"),
         gettext("Raw: understood by everything"),
@@ -44,7 +44,7 @@ pub(super) fn formats() -> [String; 2] {
 }
 
 /// How the disk's space can be prepared.
-pub(super) const SPACES: [Preallocation; 4] = [
+pub(crate) const SPACES: [Preallocation; 4] = [
     Preallocation::Off,
     Preallocation::Metadata,
     Preallocation::Falloc,
@@ -52,7 +52,7 @@ pub(super) const SPACES: [Preallocation; 4] = [
 ];
 
 /// In the order of [`SPACES`].
-pub(super) fn spaces() -> [String; 4] {
+pub(crate) fn spaces() -> [String; 4] {
     [
         gettext("Takes room only when it is written"),
         gettext("Only the tables are prepared"),
@@ -62,6 +62,6 @@ pub(super) fn spaces() -> [String; 4] {
 }
 
 /// In the order of [`CLUSTER_SIZES`].
-pub(super) fn cluster_sizes() -> [String; 6] {
+pub(crate) fn cluster_sizes() -> [String; 6] {
     CLUSTER_SIZES.map(format::size)
 }
