@@ -1,5 +1,7 @@
 //! The header cluster, changed field by field. What is not understood in it stays, bit by bit.
 
+use std::ops::Range;
+
 use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::{Error, Result};
@@ -46,16 +48,77 @@ impl HeaderCluster {
     }
 
     /// Writes all of the header anew, with the extensions and the backing file name of
-    /// [`Self::fields`], in one write. Version 2 has neither feature bits nor other refcounts than
-    /// of 16 bits: the caller has seen to that.
+    /// [`Self::fields`]. Version 2 has neither feature bits nor other refcounts than of 16 bits:
+    /// the caller has seen to that.
+    ///
+    /// The first sector comes last and by itself, when what lies behind it is durable: it switches
+    /// from the old header to the new one, because what the old one leads to was left alone. Only
+    /// where there is no room for that (extensions that move beyond the first sector, as with a
+    /// new name of a data file) it is one write, which a crash may tear.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] when it does not fit a cluster (nothing is written then);
     /// I/O errors.
     pub(super) fn rewrite(&mut self, storage: &dyn WritableStorage) -> Result<()> {
         let bytes = self.assemble()?;
-        self.bytes = bytes;
-        storage.write_at(&self.bytes, 0)
+        // What the old first sector leads to: extensions, backing file name.
+        let in_use = [0..self.extensions_end(), self.name_range()];
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let changes = |range: &Range<usize>| {
+            let behind = range.start.max(SECTOR)..range.end.max(range.start.max(SECTOR));
+            before[behind.clone()] != self.bytes[behind]
+        };
+        if in_use.iter().any(changes) {
+            return storage.write_at(&self.bytes, 0);
+        }
+        if before[SECTOR..] != self.bytes[SECTOR..] {
+            storage.write_at(&self.bytes[SECTOR..], SECTOR as u64)?;
+            storage.flush()?;
+        }
+        storage.write_at(&self.bytes[..SECTOR], 0)
+    }
+
+    /// Where the backing file name is on disk; empty without one.
+    fn name_range(&self) -> Range<usize> {
+        let length = BigEndian::read_u32(&self.bytes[16..]);
+        let start = usize::try_from(BigEndian::read_u64(&self.bytes[8..])).unwrap_or(0);
+        let end = start.saturating_add(usize::try_from(length).unwrap_or(0));
+        // Checked when it was read.
+        start.min(self.bytes.len())..end.min(self.bytes.len())
+    }
+
+    /// Where the extensions end on disk, the mark of their end included.
+    fn extensions_end(&self) -> usize {
+        let mut at = self.length_on_disk();
+        while let Some(head) = self.bytes.get(at..at.saturating_add(8)) {
+            at += 8;
+            if BigEndian::read_u32(head) == 0 {
+                break;
+            }
+            let length = usize::try_from(BigEndian::read_u32(&head[4..])).unwrap_or(usize::MAX);
+            at = at.saturating_add(length.saturating_add(7) / 8 * 8);
+        }
+        at.min(self.bytes.len())
+    }
+
+    /// Bytes of the fields.
+    fn length_on_disk(&self) -> usize {
+        match BigEndian::read_u32(&self.bytes[4..]) {
+            0..=2 => V2_LENGTH,
+            // Checked when it was read.
+            _ => usize::try_from(BigEndian::read_u32(&self.bytes[100..])).unwrap_or(V3_LENGTH),
+        }
+    }
+
+    /// Where a name of `length` bytes goes: behind the extensions, which end at `from`, and not
+    /// over the one that is there, if there is room.
+    fn place_name(&self, from: usize, length: usize) -> usize {
+        let old = self.name_range();
+        let overlaps = from < old.end && old.start < from + length && old.end > SECTOR;
+        match overlaps && old.end + length <= self.bytes.len() {
+            true => old.end,
+            false => from,
+        }
     }
 
     /// Whether the image says that it was not closed well.
@@ -85,13 +148,7 @@ impl HeaderCluster {
     }
 
     fn assemble(&self) -> Result<Vec<u8>> {
-        let was = BigEndian::read_u32(&self.bytes[4..]);
-        let old_length = if was >= 3 {
-            // Checked when it was read.
-            usize::try_from(BigEndian::read_u32(&self.bytes[100..])).unwrap_or(V3_LENGTH)
-        } else {
-            V2_LENGTH
-        };
+        let old_length = self.length_on_disk();
         let length = match self.fields.version {
             0..=2 => V2_LENGTH,
             _ => old_length.max(V3_LENGTH),
@@ -107,16 +164,22 @@ impl HeaderCluster {
         }
         bytes.extend_from_slice(&[0; 8]);
         let name = self.fields.backing_name.as_deref().unwrap_or_default();
-        let name_at = if name.is_empty() { 0 } else { bytes.len() };
-        bytes.extend_from_slice(name.as_bytes());
-        if bytes.len() > self.bytes.len() {
+        if bytes.len() + name.len() > self.bytes.len() {
             return Err(Error::unsupported(format!(
                 "the header would take {} bytes, but a cluster has {}",
-                bytes.len(),
+                bytes.len() + name.len(),
                 self.bytes.len()
             )));
         }
-        bytes.resize(self.bytes.len(), 0);
+        let mut name_at = 0;
+        let extensions_end = bytes.len();
+        // What nothing leads to any more stays: the old header may still be the one that counts.
+        bytes.resize(extensions_end.max(SECTOR), 0);
+        bytes.extend_from_slice(&self.bytes[bytes.len()..]);
+        if !name.is_empty() {
+            name_at = self.place_name(extensions_end, name.len());
+            bytes[name_at..name_at + name.len()].copy_from_slice(name.as_bytes());
+        }
         BigEndian::write_u64(&mut bytes[8..], name_at as u64);
         // A name that fits a cluster fits 32 bits.
         BigEndian::write_u32(&mut bytes[16..], u32::try_from(name.len()).unwrap_or(0));
@@ -200,6 +263,40 @@ mod tests {
         header.fields.backing_name = Some("x".repeat(4000));
         assert!(header.rewrite(&memory).is_err());
         assert!(memory.to_vec() == full);
+    }
+
+    /// Whatever is lost of what was not flushed, the name is the old one or the new one.
+    #[test]
+    fn another_name_comes_whole_or_not_at_all() {
+        use crate::storage::{CrashPlan, WriteLog};
+
+        let memory = image();
+        let mut header = HeaderCluster::read(&memory).unwrap();
+        let names = ["a", "bb", "ccc"].map(|name| name.repeat(600 / name.len()));
+        let mut feature_table = (0x6803_f857, vec![0x55; 336]);
+        feature_table.1[0] = 9;
+        header.fields.extensions.push(feature_table);
+        for name in &names {
+            let log = WriteLog::new();
+            let storage = log.storage(memory.to_vec());
+            let before = header.fields.backing_name.replace(name.clone());
+            header.rewrite(storage.as_ref()).unwrap();
+            storage.flush().unwrap();
+            for crash in log.crashes(CrashPlan::default()) {
+                let state = MemoryStorage::new(crash.files[0].to_vec());
+                let found = HeaderCluster::read(&state).unwrap().fields.backing_name;
+                assert!(found == before || found.as_ref() == Some(name), "{found:?}");
+            }
+            memory.write_at(&storage.to_vec(), 0).unwrap();
+            header = HeaderCluster::read(&memory).unwrap();
+            assert_eq!(header.fields.backing_name.as_ref(), Some(name));
+        }
+        header.fields.backing_name = None;
+        header.rewrite(&memory).unwrap();
+        assert_eq!(
+            HeaderCluster::read(&memory).unwrap().fields.backing_name,
+            None
+        );
     }
 
     #[test]
