@@ -90,7 +90,8 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         writable: vec![0],
         ..request.open.clone()
     };
-    let chain = target.open(program, &writable, Reach::Headers)?;
+    // A writer wants the external data file too.
+    let chain = target.open(program, &writable, Reach::Data)?;
     let other = match &request.source_file {
         None => None,
         Some(file) => {
