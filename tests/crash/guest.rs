@@ -13,7 +13,7 @@ use crate::subject::{Files, Judge, create};
 
 /// Images of all kinds: options of `qemu-img create`, size of the disk in KiB, with a backing file,
 /// with a snapshot.
-const IMAGES: [(&str, usize, bool, bool); 10] = [
+const IMAGES: [(&str, usize, bool, bool); 12] = [
     ("cluster_size=512", 160, false, false),
     ("cluster_size=512,compat=0.10", 96, true, false),
     ("cluster_size=4k", 5000, true, false),
@@ -29,6 +29,13 @@ const IMAGES: [(&str, usize, bool, bool); 10] = [
     ),
     ("cluster_size=4k,compression_type=zstd", 512, false, true),
     ("cluster_size=64k", 2048, true, true),
+    ("cluster_size=4k,data_file=data.raw", 512, true, false),
+    (
+        "cluster_size=4k,data_file=data.raw,data_file_raw=on",
+        512,
+        false,
+        false,
+    ),
 ];
 
 /// What is done.
@@ -110,7 +117,10 @@ fn script(
     };
     // Half of the disk is in use before the first crash.
     let prepared = Arc::new(MemoryStorage::new(image));
-    let files = Files::of(Arc::clone(&prepared) as _).on(memory.as_ref());
+    let has_data_file = options.contains("data_file=");
+    let data = has_data_file.then(|| Arc::new(MemoryStorage::new(vec![0; size])));
+    let mut files = Files::of(Arc::clone(&prepared) as _).on(memory.as_ref());
+    files.data_file = data.clone().map(|data| data as _);
     let writer = files.writer().map_err(failed)?;
     for _ in 0..12 {
         guest.act(writer.as_ref(), Kind::Write).map_err(failed)?;
@@ -125,10 +135,16 @@ fn script(
     guest.history = History::new(guest.history.now().to_vec());
 
     let storage = guest.log.storage(prepared.to_vec());
-    let files = Files::of(storage).on(memory.as_ref());
+    let mut files = Files::of(storage).on(memory.as_ref());
+    if let Some(data) = &data {
+        files.data_file = Some(guest.log.storage(data.to_vec()));
+    }
     let writer = files.writer().map_err(failed)?;
     for round in 0..40 {
-        let kind = kinds[guest.random.below(kinds.len() as u64) as usize];
+        let kind = match kinds[guest.random.below(kinds.len() as u64) as usize] {
+            Kind::Compressed if has_data_file => Kind::Write,
+            kind => kind,
+        };
         guest.act(writer.as_ref(), kind).map_err(failed)?;
         if round % 10 == 9 {
             writer.flush().map_err(failed)?;
@@ -140,13 +156,11 @@ fn script(
     if files.content().map_err(failed)? != history.now() {
         return Err(format!("{name}: what was written is not what is read"));
     }
-    let mut judge = Judge::new(
-        effort,
-        options,
-        backing.as_deref().map(|bytes| ("base.raw", bytes)),
-    );
+    let beside = backing.as_deref().map(|bytes| ("base.raw", bytes));
+    let mut judge = Judge::new(effort, options, beside.as_slice());
     let mut tally = examine(&name, &log, effort, |crash| {
-        let files = Files::of(Arc::clone(&crash.files[0]) as _).on(memory.as_ref());
+        let mut files = Files::of(Arc::clone(&crash.files[0]) as _).on(memory.as_ref());
+        files.data_file = crash.files.get(1).map(|data| Arc::clone(data) as _);
         judge.state(crash, &files, |found| history.allows(crash.position, found))
     })?;
     tally.through_qemu = judge

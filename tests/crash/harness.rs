@@ -221,10 +221,10 @@ pub(crate) struct QemuSample {
 }
 
 impl QemuSample {
-    /// For images that stand on a file, if any, of this name and content.
-    pub(crate) fn new(effort: Effort, base: Option<(&str, &[u8])>) -> Self {
+    /// For images that may stand on files of these names and contents.
+    pub(crate) fn new(effort: Effort, beside: &[(&str, &[u8])]) -> Self {
         let folder = common::scratch();
-        if let Some((name, bytes)) = base {
+        for (name, bytes) in beside {
             fs::write(folder.path().join(name), bytes).expect("a scratch file");
         }
         Self {

@@ -17,6 +17,7 @@ pub(crate) fn create(options: &str, size: &str, backing: Option<&[u8]>) -> Vec<u
     let folder = common::scratch();
     let path = folder.path().join("image.qcow2");
     let mut create = common::tool("qemu-img");
+    create.current_dir(folder.path());
     create.args(["create", "-q", "-f", "qcow2", "-o", options]);
     if let Some(backing) = backing {
         std::fs::write(folder.path().join("base.raw"), backing).unwrap();
@@ -140,10 +141,10 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// For images with these options over a file of this name and content, if any.
-    pub(crate) fn new(effort: Effort, options: &str, base: Option<(&str, &[u8])>) -> Self {
+    /// For images with these options beside files of these names and contents.
+    pub(crate) fn new(effort: Effort, options: &str, beside: &[(&str, &[u8])]) -> Self {
         Self {
-            qemu: QemuSample::new(effort, base),
+            qemu: QemuSample::new(effort, beside),
             seen: 0,
             lazy: options.contains("lazy_refcounts=on"),
         }

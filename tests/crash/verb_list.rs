@@ -201,4 +201,137 @@ pub(crate) const VERBS: &[(&str, Verb)] = &[
             keeps: Keeps::OldOrNew,
         },
     ),
+    (
+        "rebase_name",
+        Verb {
+            name: "rebase -u",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=64k",
+                "cluster_size=4k,compat=0.10",
+            ],
+            arguments: &[
+                "rebase",
+                "-u",
+                "-b",
+                "./base.raw",
+                "-F",
+                "raw",
+                "disk.qcow2",
+            ],
+            before: &[],
+            base: Some("base.raw"),
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "rebase_to_other",
+        Verb {
+            name: "rebase -b other",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=64k",
+                "cluster_size=4k,compat=0.10",
+            ],
+            arguments: &["rebase", "-b", "other.raw", "-F", "raw", "disk.qcow2"],
+            before: &[&["other"]],
+            base: Some("base.raw"),
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "bitmap_merge",
+        Verb {
+            name: "bitmap --merge",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["bitmap", "--merge", "bits", "disk.qcow2", "more"],
+            before: &[
+                &["bitmap", "--add", "-g", "4k", "disk.qcow2", "bits"],
+                WRITE,
+                &["bitmap", "--add", "-g", "8k", "disk.qcow2", "more"],
+                WRITE,
+            ],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "bitmap_disable",
+        Verb {
+            name: "bitmap --disable",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["bitmap", "--disable", "disk.qcow2", "bits"],
+            before: &[
+                &["bitmap", "--add", "-g", "4k", "disk.qcow2", "bits"],
+                WRITE,
+                &["bitmap", "--add", "-g", "8k", "disk.qcow2", "more"],
+                WRITE,
+            ],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "data_file_grow",
+        Verb {
+            name: "resize (data file)",
+            images: &[
+                "cluster_size=4k,data_file=data.raw",
+                "cluster_size=4k,data_file=data.raw,data_file_raw=on",
+            ],
+            arguments: &["resize", "-q", "disk.qcow2", "5M"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "data_file_shrink",
+        Verb {
+            name: "resize --shrink (data file)",
+            images: &[
+                "cluster_size=4k,data_file=data.raw",
+                "cluster_size=4k,data_file=data.raw,data_file_raw=on",
+            ],
+            arguments: &["resize", "-q", "--shrink", "disk.qcow2", "100k"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
+    (
+        "data_file_amend",
+        Verb {
+            name: "amend (data file)",
+            images: &[
+                "cluster_size=4k,data_file=data.raw",
+                "cluster_size=4k,data_file=data.raw,data_file_raw=on",
+            ],
+            arguments: &[
+                "amend",
+                "-o",
+                "refcount_bits=64,lazy_refcounts=on",
+                "disk.qcow2",
+            ],
+            before: &[],
+            base: None,
+            keeps: Keeps::Content,
+        },
+    ),
+    (
+        "data_file_bitmap",
+        Verb {
+            name: "bitmap --add (data file)",
+            images: &[
+                "cluster_size=4k,data_file=data.raw",
+                "cluster_size=4k,data_file=data.raw,data_file_raw=on",
+            ],
+            arguments: &["bitmap", "--add", "-g", "4k", "disk.qcow2", "new"],
+            before: &[],
+            base: None,
+            keeps: Keeps::OldOrNew,
+        },
+    ),
 ];

@@ -2,19 +2,23 @@
 //! a crash an image is as before or as after, as a whole.
 
 use std::fs;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
 use platter::Control;
 use platter::disk::Disk;
 use platter::image::{self, Format, FormatDetails, Repair, SnapshotSelector};
-use platter::storage::{Crash, CrashFile, Storage, WritableStorage};
+use platter::storage::{Crash, CrashFile, MemoryStorage, Storage, WritableStorage};
 
 use crate::common::{ours, run, scratch, tool};
 use crate::harness::{Effort, Tally, Verdict, examine};
 use crate::inputs::Random;
 use crate::subject::{Files, Judge, condition};
 use crate::traced::record;
+
+/// A base that may take the place of the other.
+const OTHER: &str = "other.raw";
 
 /// A verb on an image `disk.qcow2`.
 pub(crate) struct Verb {
@@ -41,13 +45,17 @@ pub(crate) enum Keeps {
     Mended,
 }
 
+/// The guest bytes that a bitmap calls dirty.
+type Dirty = Vec<Range<u64>>;
+
 /// What there is to know about an image.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Facts {
     content: Vec<u8>,
     /// Id, name and content.
     snapshots: Vec<(String, String, Vec<u8>)>,
-    bitmaps: Vec<(String, u64)>,
+    /// Name, granularity and what is dirty; nothing of a bitmap that was not saved properly.
+    bitmaps: Vec<(String, u64, Option<Dirty>)>,
     backing: Option<String>,
     version: u32,
     refcount_bits: u32,
@@ -71,14 +79,27 @@ impl Facts {
             let content = content.map_err(failed)?;
             snapshots.push((snapshot.id.clone(), snapshot.name.clone(), content));
         }
-        let bitmaps = details.bitmaps.iter();
+        let mut bitmaps = Vec::new();
+        for bitmap in &details.bitmaps {
+            let mut dirty = Vec::new();
+            if !bitmap.in_use {
+                let visit = &mut |range| {
+                    dirty.push(range);
+                    ControlFlow::Continue(())
+                };
+                image.for_each_dirty(&bitmap.name, visit).map_err(failed)?;
+            }
+            let dirty = (!bitmap.in_use).then_some(dirty);
+            bitmaps.push((bitmap.name.clone(), bitmap.granularity, dirty));
+        }
         Ok(Self {
             content: files.content_of(image.as_ref()).map_err(failed)?,
             snapshots,
-            bitmaps: bitmaps
-                .map(|bitmap| (bitmap.name.clone(), bitmap.granularity))
-                .collect(),
-            backing: info.backing.as_ref().map(|backing| backing.name.clone()),
+            bitmaps,
+            backing: info.backing.as_ref().map(|backing| {
+                let format = backing.format.as_deref().unwrap_or("?");
+                format!("{format}:{}", backing.name)
+            }),
             version: details.version,
             refcount_bits: details.refcount_bits,
         })
@@ -105,20 +126,32 @@ impl Verb {
     fn crashes_of(&self, options: &str, effort: Effort) -> Result<Tally, String> {
         let folder = scratch();
         self.prepare(options, folder.path());
-        let names: Vec<&str> = ["disk.qcow2"].into_iter().chain(self.base).collect();
+        let data = options.contains("data_file=").then_some("data.raw");
+        let names: Vec<&str> = ["disk.qcow2"]
+            .into_iter()
+            .chain(self.base)
+            .chain(data)
+            .collect();
+        let other = fs::read(folder.path().join(OTHER)).ok();
         let bytes: Vec<_> = names
             .iter()
             .map(|name| fs::read(folder.path().join(name)).unwrap())
             .collect();
-        let before = Facts::of(&self.files(&frozen(&bytes))?)?;
+        let files = |files: &[Arc<CrashFile>]| self.files(files, data.is_some(), other.as_deref());
+        let before = Facts::of(&files(&frozen(&bytes))?)?;
         let mut command = ours();
         command.args(self.arguments);
         let trace = record(folder.path(), &command, &names)?;
-        let after = Facts::of(&self.files(&frozen(&trace.after))?)?;
+        let after = Facts::of(&files(&frozen(&trace.after))?)?;
         let returned = trace.log.position();
-        let mut judge = Judge::new(effort, options, self.base.map(|name| (name, &*bytes[1])));
+        let beside = [
+            self.base.map(|name| (name, &*bytes[1])),
+            other.as_deref().map(|bytes| (OTHER, bytes)),
+        ];
+        let beside: Vec<_> = beside.into_iter().flatten().collect();
+        let mut judge = Judge::new(effort, options, &beside);
         let mut tally = examine(self.name, &trace.log, effort, |crash| {
-            let files = self.files(&crash.files)?;
+            let files = files(&crash.files)?;
             let facts = Facts::of(&files)?;
             match self.keeps {
                 Keeps::OldOrNew if facts != before && facts != after => {
@@ -152,9 +185,26 @@ impl Verb {
         judge.state(crash, files, |_| Ok(()))
     }
 
-    /// A state as an image over its base.
-    fn files(&self, files: &[Arc<CrashFile>]) -> Result<Files, String> {
+    /// A state as an image over its base, or over `other` where that is what it names.
+    fn files(
+        &self,
+        files: &[Arc<CrashFile>],
+        has_data_file: bool,
+        other: Option<&[u8]>,
+    ) -> Result<Files, String> {
         let mut image = Files::of(Arc::clone(&files[0]) as Arc<dyn WritableStorage>);
+        if has_data_file {
+            image.data_file = files.last().map(|file| Arc::clone(file) as _);
+        }
+        let named = image.reader().map_err(|error| format!("{error:?}"))?;
+        let named = named.info().backing.as_ref();
+        if let Some(other) = other.filter(|_| named.is_some_and(|named| named.name == OTHER)) {
+            image.backing = Some(Arc::new(MemoryStorage::new(other.to_vec())));
+            return Ok(image);
+        }
+        if named.is_none() {
+            return Ok(image);
+        }
         if let (Some(name), Some(base)) = (self.base, files.get(1)) {
             let format = if name == "base.raw" {
                 Format::Raw
@@ -189,6 +239,10 @@ impl Verb {
         for command in self.before {
             let disk = folder.join("disk.qcow2");
             match *command {
+                ["other"] => {
+                    let noise: Vec<u8> = (0..150 << 10).map(|_| random.next() as u8).collect();
+                    fs::write(folder.join(OTHER), noise).unwrap();
+                }
                 ["write"] => write(&disk, "qcow2", 300 << 10, &mut random),
                 ["damage", by] => damage(&disk, by.parse().unwrap()),
                 _ => drop(run(tool("qemu-img").current_dir(folder).args(*command))),
@@ -248,6 +302,8 @@ fn mend(files: &Files) -> Result<Verdict, String> {
 
 fn write(image: &Path, format: &str, size: u64, random: &mut Random) {
     let mut io = tool("qemu-io");
+    // Where QEMU looks for a data file.
+    io.current_dir(image.parent().unwrap());
     io.args(["-f", format]);
     for _ in 0..12 {
         let start = random.below(size / 512 - 40) * 512;
