@@ -84,6 +84,26 @@ pub(super) fn undo(subject: Subject) -> Draft {
     })
 }
 
+/// Gives up what undoing the last edit takes.
+pub(super) fn discard_undo(subject: Subject) -> Draft {
+    Draft::new(move |_| {
+        let titles = [
+            gettext_noop("Give up undoing the last change of {name}"),
+            gettext_noop("Give Up Undoing"),
+            gettext_noop("The last change of the partitions of {name} stays"),
+        ];
+        let verb = ["undo", "--discard"];
+        let mut operation = ending(&subject, titles, &verb, |subject, _| {
+            Ok(edit::discard_undo(&subject.path)?)
+        });
+        // What waits is about the same disk as before.
+        operation.after.applies_edits = false;
+        let lost = gettext_noop("The last change of the partitions cannot be undone any more.");
+        operation.plan.destroys = vec![Phrase::new(lost)];
+        Ok(operation)
+    })
+}
+
 /// Ends an edit that was interrupted.
 pub(super) fn resume(subject: Subject, rollback: bool) -> Draft {
     Draft::new(move |_| {

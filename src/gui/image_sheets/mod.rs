@@ -96,6 +96,16 @@ pub(crate) fn undo_edit_request(document: &Rc<Document>) -> Option<Request> {
     })
 }
 
+/// What the window is asked for to give up undoing the last applied edit of `document`.
+pub(crate) fn discard_undo_request(document: &Rc<Document>) -> Option<Request> {
+    let subject = Subject::of(document)?;
+    document.unfinished.map(|_| Request {
+        heading: gettext("Give Up Undoing"),
+        about: subject.name(),
+        ask: Ask::Sheet(edits::discard_undo(subject)),
+    })
+}
+
 /// What the window is asked for to end an interrupted edit of `document`: forwards, or back.
 pub(crate) fn resume_request(document: &Document, rollback: bool) -> Option<Request> {
     let subject = Subject::of(document)?;

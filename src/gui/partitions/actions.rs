@@ -49,10 +49,12 @@ pub(crate) enum Deed {
     Apply,
     /// What was applied is undone.
     UndoApplied,
+    /// What that takes is given up.
+    DiscardUndo,
 }
 
 impl Deed {
-    const ALL: [(Self, &str, &[&str]); 20] = [
+    const ALL: [(Self, &str, &[&str]); 21] = [
         (Self::New, "new", &[]),
         (Self::Delete, "delete", &[]),
         (Self::Resize, "resize", &[]),
@@ -73,12 +75,17 @@ impl Deed {
         (Self::Discard, "discard", &[]),
         (Self::Apply, "apply", &["<Control>Return"]),
         (Self::UndoApplied, "undo-applied", &[]),
+        (Self::DiscardUndo, "discard-undo", &[]),
     ];
 }
 
-/// The actions of the pane, in the group `partition`.
+/// The actions of the pane, in the group `partition`, and the buttons for the most common ones.
 #[derive(Debug)]
-pub(super) struct Actions(gio::SimpleActionGroup);
+pub(super) struct Actions {
+    group: gio::SimpleActionGroup,
+    toolbar: gtk::FlowBox,
+    buttons: Vec<(Deed, gtk::Button)>,
+}
 
 impl Actions {
     pub(super) fn new(sender: &ComponentSender<Partitions>) -> Self {
@@ -89,17 +96,27 @@ impl Actions {
             action.connect_activate(move |_, _| input.emit(PartitionsInput::Do(deed)));
             group.add_action(&action);
         }
-        Self(group)
+        let (toolbar, buttons) = toolbar();
+        Self {
+            group,
+            toolbar,
+            buttons,
+        }
+    }
+
+    /// The row of buttons above the strip. It wraps where there is no room.
+    pub(super) fn toolbar(&self) -> &gtk::FlowBox {
+        &self.toolbar
     }
 
     /// Makes them reachable in `pane`; their keys work wherever the focus is while it is shown.
     pub(super) fn install(&self, pane: &impl IsA<gtk::Widget>, input: &Sender<PartitionsInput>) {
-        pane.insert_action_group("partition", Some(&self.0));
+        pane.insert_action_group("partition", Some(&self.group));
         let keys = gtk::ShortcutController::new();
         keys.set_scope(gtk::ShortcutScope::Managed);
         for (deed, name, triggers) in Deed::ALL {
             for trigger in triggers {
-                let (input, group) = (input.clone(), self.0.clone());
+                let (input, group) = (input.clone(), self.group.clone());
                 let action = gtk::CallbackAction::new(move |widget, _| {
                     let enabled = group.is_action_enabled(name) && widget.is_mapped();
                     if enabled {
@@ -114,15 +131,17 @@ impl Actions {
         pane.add_controller(keys);
     }
 
-    /// Says what can be done now.
-    pub(super) fn enable(&self, can: impl Fn(Deed) -> bool) {
+    /// Says what can be done now, and on the buttons why not.
+    pub(super) fn enable(&self, can: impl Fn(Deed) -> Result<(), Option<String>>) {
         for (deed, name, _) in Deed::ALL {
-            if let Some(action) = self
-                .0
-                .lookup_action(name)
-                .and_downcast::<gio::SimpleAction>()
-            {
-                action.set_enabled(can(deed));
+            let answer = can(deed);
+            let action = self.group.lookup_action(name);
+            if let Some(action) = action.and_downcast::<gio::SimpleAction>() {
+                action.set_enabled(answer.is_ok());
+            }
+            let button = self.buttons.iter().find(|(known, _)| *known == deed);
+            if let Some((_, button)) = button {
+                button.set_tooltip_text(answer.err().flatten().as_deref());
             }
         }
     }
@@ -177,14 +196,16 @@ pub(super) fn menu(of_partition_only: bool) -> gio::Menu {
         );
         menu.append_section(
             None,
-            &section(&[(gettext("_Undo the Last Applied Change…"), "undo-applied")]),
+            &section(&[
+                (gettext("_Undo the Last Applied Change…"), "undo-applied"),
+                (gettext("_Give Up Undoing…"), "discard-undo"),
+            ]),
         );
     }
     menu
 }
 
-/// The row of buttons above the strip. It wraps where there is no room.
-pub(super) fn toolbar() -> gtk::FlowBox {
+fn toolbar() -> (gtk::FlowBox, Vec<(Deed, gtk::Button)>) {
     let bar = gtk::FlowBox::builder()
         .selection_mode(gtk::SelectionMode::None)
         .column_spacing(6)
@@ -192,21 +213,22 @@ pub(super) fn toolbar() -> gtk::FlowBox {
         .max_children_per_line(8)
         .css_classes(["edit-toolbar"])
         .build();
-    let buttons = [
-        (gettext("_New…"), "new"),
-        (gettext("_Delete"), "delete"),
-        (gettext("Resize or _Move…"), "resize"),
-        (gettext("_Format…"), "format"),
-        (gettext("_Check"), "check"),
-        (gettext("_Grow Disk…"), "grow-disk"),
-    ];
-    for (label, action) in buttons {
+    let mut buttons = Vec::new();
+    for (deed, label, action) in [
+        (Deed::New, gettext("_New…"), "new"),
+        (Deed::Delete, gettext("_Delete"), "delete"),
+        (Deed::Resize, gettext("Resize or _Move…"), "resize"),
+        (Deed::Format, gettext("_Format…"), "format"),
+        (Deed::Check, gettext("_Check"), "check"),
+        (Deed::GrowDisk, gettext("_Grow Disk…"), "grow-disk"),
+    ] {
         let button = gtk::Button::builder()
             .label(label)
             .use_underline(true)
             .action_name(format!("partition.{action}"))
             .build();
         add(&bar, &button);
+        buttons.push((deed, button));
     }
     let more = gtk::MenuButton::builder()
         .label(gettext("M_ore"))
@@ -214,7 +236,7 @@ pub(super) fn toolbar() -> gtk::FlowBox {
         .menu_model(&menu(false))
         .build();
     add(&bar, &more);
-    bar
+    (bar, buttons)
 }
 
 fn add(bar: &gtk::FlowBox, child: &impl IsA<gtk::Widget>) {

@@ -15,6 +15,7 @@ use super::edit_dialog::Asking;
 use super::target::{self, Target};
 use super::{Partitions, dialogs};
 use crate::disk_layout::{self, Stretch, StretchKind};
+use crate::i18n::{fill, gettext};
 use crate::image_sheets;
 use crate::operation::Request;
 use crate::pane::PaneOutput;
@@ -112,6 +113,7 @@ impl Partitions {
             Deed::Discard => Self::request(EditRequest::Discard, sender),
             Deed::Apply => self.operate(image_sheets::edits_request, sender),
             Deed::UndoApplied => self.operate(image_sheets::undo_edit_request, sender),
+            Deed::DiscardUndo => self.operate(image_sheets::discard_undo_request, sender),
             Deed::NewGpt => Self::push(vec![Edit::NewTable(TableKind::Gpt)], sender),
             Deed::NewMbr => Self::push(vec![Edit::NewTable(TableKind::Mbr)], sender),
             Deed::RepairGpt => Self::push(vec![Edit::RepairGpt], sender),
@@ -251,53 +253,69 @@ impl Partitions {
 
     /// What can be done with what is selected.
     pub(super) fn enable_actions(&self) {
-        let target = self.target();
-        let document = self.document.as_deref();
-        let contents = self.contents.as_deref();
-        self.actions.enable(|deed| {
-            let (Some(document), Some(contents)) = (document, contents) else {
-                return false;
-            };
-            let idle = document.busy.is_none()
-                && document.unfinished != Some(Unfinished::Interrupted)
-                && document.contents.is_some();
-            idle && match deed {
-                Deed::Undo => document.pending.can_undo(),
-                Deed::Redo => document.pending.can_redo(),
-                Deed::Discard | Deed::Apply => !document.pending.is_empty(),
-                Deed::UndoApplied => document.unfinished == Some(Unfinished::Undoable),
-                Deed::New => target::has_table(contents) && self.free().is_some(),
-                Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr => true,
-                Deed::RepairGpt => contents.table.kind == TableKind::Gpt,
-                _ => target
-                    .as_ref()
-                    .is_some_and(|target| self.can(deed, target, contents)),
-            }
-        });
+        self.actions.enable(|deed| self.can(deed));
     }
 
-    fn can(&self, deed: Deed, target: &Target, contents: &Contents) -> bool {
-        let try_edit = |edit: Edit| {
-            let Some(document) = &self.document else {
-                return false;
-            };
-            let Some(read) = &document.contents else {
-                return false;
-            };
-            let mut pending = platter::op::edit::Pending::clone(&document.pending);
-            pending.push(read, &[edit]).is_ok()
+    /// Whether it can be done now; the reason why not, where it is worth a word.
+    fn can(&self, deed: Deed) -> Result<(), Option<String>> {
+        let (Some(document), Some(contents)) = (&self.document, &self.contents) else {
+            return Err(None);
         };
-        let number = target.number;
+        let is_idle = document.busy.is_none()
+            && document.unfinished != Some(Unfinished::Interrupted)
+            && document.contents.is_some();
+        let when = |possible: bool| possible.then_some(()).ok_or(None);
+        when(is_idle)?;
         match deed {
-            Deed::Format => target.partition.role != Role::Extended,
-            Deed::Name => contents.table.kind == TableKind::Gpt,
-            Deed::Label => try_edit(Edit::Label(number, "x".to_owned())),
-            Deed::NewUuid => try_edit(Edit::FsUuid(number)),
-            Deed::Check => try_edit(Edit::Check(number)),
-            Deed::Repair => try_edit(Edit::Repair(number)),
-            Deed::Type => target.partition.role != Role::Extended,
-            Deed::Delete => try_edit(Edit::Delete(number)),
-            _ => true,
+            Deed::Undo => when(document.pending.can_undo()),
+            Deed::Redo => when(document.pending.can_redo()),
+            Deed::Discard | Deed::Apply => when(!document.pending.is_empty()),
+            Deed::UndoApplied => when(document.unfinished == Some(Unfinished::Undoable)),
+            Deed::DiscardUndo => when(document.unfinished.is_some()),
+            Deed::New if !target::has_table(contents) => Err(Some(gettext(
+                "The disk has no partition table: make a new one first.",
+            ))),
+            Deed::New => match self.free() {
+                Some(_) => Ok(()),
+                None => Err(Some(gettext("No space is unallocated."))),
+            },
+            Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr => Ok(()),
+            Deed::RepairGpt => when(contents.table.kind == TableKind::Gpt),
+            _ => match self.target() {
+                Some(target) => self.can_with(deed, &target, contents),
+                None => Err(Some(gettext("No partition is selected."))),
+            },
         }
+    }
+
+    fn can_with(
+        &self,
+        deed: Deed,
+        target: &Target,
+        contents: &Contents,
+    ) -> Result<(), Option<String>> {
+        let number = target.number;
+        let edit = match deed {
+            Deed::Label => Edit::Label(number, "x".to_owned()),
+            Deed::NewUuid => Edit::FsUuid(number),
+            Deed::Check => Edit::Check(number),
+            Deed::Repair => Edit::Repair(number),
+            Deed::Delete => Edit::Delete(number),
+            Deed::Name if contents.table.kind != TableKind::Gpt => return Err(None),
+            Deed::Format | Deed::Type if target.partition.role == Role::Extended => {
+                let why = gettext("An extended partition only holds others.");
+                return Err(Some(why));
+            }
+            _ => return Ok(()),
+        };
+        let (Some(document), true) = (&self.document, self.contents.is_some()) else {
+            return Err(None);
+        };
+        let read = document.contents.as_ref().ok_or(None)?;
+        let mut pending = platter::op::edit::Pending::clone(&document.pending);
+        pending.push(read, &[edit]).map_err(|why| {
+            let text = gettext("It cannot be done: {reason}.");
+            Some(fill(&text, &[("reason", &why.to_string())]))
+        })
     }
 }

@@ -106,7 +106,7 @@ impl Component for Partitions {
                             gtk::Box {
                                 set_orientation: gtk::Orientation::Vertical,
 
-                                append = &actions::toolbar(),
+                                append: model.actions.toolbar(),
                                 append: model.strip.root(),
                             },
                             model.table.root(),

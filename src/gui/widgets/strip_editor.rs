@@ -2,7 +2,8 @@
 //!
 //! Dragging a border resizes the partition, dragging what lies between moves it; while it lasts, a
 //! frame shows where it would lie and a bubble says so in numbers. The handles of the selected
-//! partition take the focus: arrow keys go by the alignment, with Ctrl or by page in larger steps.
+//! partition take the focus: arrow keys go by the alignment, with Ctrl or by page in larger steps,
+//! Home and End as far as there is room. On a segment, Ctrl and an arrow move all of it.
 //! Escape gives a drag up. Where borders may lie is [`platter::plot::strip`].
 
 use std::cell::RefCell;
@@ -339,6 +340,25 @@ impl StripEditor {
             keys.connect_key_pressed(move |_, key, _, modifiers| editor.key(grip, key, modifiers));
             handle.add_controller(keys);
         }
+        // On a segment itself, plain arrows go to its neighbour; with Ctrl they move the selected one.
+        let keys = gtk::EventControllerKey::new();
+        let editor = self.clone();
+        keys.connect_key_pressed(move |_, key, _, modifiers| {
+            let moves = modifiers.contains(gdk::ModifierType::CONTROL_MASK)
+                && matches!(key, gdk::Key::Left | gdk::Key::Right);
+            if moves {
+                let coarse = modifiers & gdk::ModifierType::SHIFT_MASK;
+                let coarse = if coarse.is_empty() {
+                    gdk::ModifierType::empty()
+                } else {
+                    gdk::ModifierType::CONTROL_MASK
+                };
+                editor.key(Grip::Whole, key, coarse)
+            } else {
+                glib::Propagation::Proceed
+            }
+        });
+        self.0.bar.borrow().root().add_controller(keys);
         let escape = gtk::EventControllerKey::builder()
             .propagation_phase(gtk::PropagationPhase::Capture)
             .build();
@@ -356,36 +376,15 @@ impl StripEditor {
     }
 
     fn key(&self, grip: Grip, key: gdk::Key, modifiers: gdk::ModifierType) -> glib::Propagation {
-        let coarse = modifiers.contains(gdk::ModifierType::CONTROL_MASK);
         let mirrored = self.0.root.direction() == gtk::TextDirection::Rtl;
-        let (forwards, coarse) = match key {
-            gdk::Key::Right => (!mirrored, coarse),
-            gdk::Key::Left => (mirrored, coarse),
-            gdk::Key::Up => (true, coarse),
-            gdk::Key::Down => (false, coarse),
-            gdk::Key::Page_Up if !coarse => (true, true),
-            gdk::Key::Page_Down if !coarse => (false, true),
-            _ => return glib::Propagation::Proceed,
+        let Some(step) = Step::of(key, modifiers, mirrored) else {
+            return glib::Propagation::Proceed;
         };
         let state = self.0.state.borrow();
         let changed = state.selected.and_then(|index| {
             let segment = state.segments.get(index)?;
             let limits = segment.limits.as_ref()?;
-            let step = limits.alignment * if coarse { COARSE } else { 1 };
-            let border = match grip {
-                Grip::Start => segment.range.start,
-                Grip::End | Grip::Whole => segment.range.end,
-            };
-            let border = if forwards {
-                border.saturating_add(step)
-            } else {
-                border.saturating_sub(step)
-            };
-            // Nothing attracts: the next key press would not get away.
-            let now = match grip {
-                Grip::Start => limits.with_start(&segment.range, border, 0),
-                Grip::End | Grip::Whole => limits.with_end(&segment.range, border, 0),
-            };
+            let now = stepped(&segment.range, limits, grip, step);
             (now != segment.range).then_some((index, now))
         });
         drop(state);
@@ -413,6 +412,66 @@ impl StripEditor {
     /// The widget that places of [`StripOutput::MenuRequested`] are relative to.
     pub(crate) fn menu_parent(&self) -> gtk::Widget {
         self.0.bar.borrow().root().clone().upcast()
+    }
+}
+
+/// How far a key goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// So many times the alignment.
+    Units { forwards: bool, count: u64 },
+    /// As far as there is room.
+    ToEnd { forwards: bool },
+}
+
+impl Step {
+    fn of(key: gdk::Key, modifiers: gdk::ModifierType, mirrored: bool) -> Option<Self> {
+        let is_coarse = modifiers.contains(gdk::ModifierType::CONTROL_MASK);
+        let units = |forwards, coarse| Self::Units {
+            forwards,
+            count: if coarse { COARSE } else { 1 },
+        };
+        Some(match key {
+            gdk::Key::Right => units(!mirrored, is_coarse),
+            gdk::Key::Left => units(mirrored, is_coarse),
+            gdk::Key::Up => units(true, is_coarse),
+            gdk::Key::Down => units(false, is_coarse),
+            gdk::Key::Page_Up if !is_coarse => units(true, true),
+            gdk::Key::Page_Down if !is_coarse => units(false, true),
+            gdk::Key::Home => Self::ToEnd { forwards: false },
+            gdk::Key::End => Self::ToEnd { forwards: true },
+            _ => return None,
+        })
+    }
+}
+
+/// Where `range` lies after a key. Nothing attracts: the next key press would not get away.
+fn stepped(range: &Range<u64>, limits: &Limits, grip: Grip, step: Step) -> Range<u64> {
+    let border = match grip {
+        Grip::Start | Grip::Whole => range.start,
+        Grip::End => range.end,
+    };
+    let length = range.end - range.start;
+    let wanted = match step {
+        Step::Units { forwards, count } => {
+            let distance = limits.alignment.saturating_mul(count);
+            if forwards {
+                border.saturating_add(distance)
+            } else {
+                border.saturating_sub(distance)
+            }
+        }
+        Step::ToEnd { forwards: false } => 0,
+        Step::ToEnd { forwards: true } => match grip {
+            Grip::Start => range.end,
+            Grip::End => limits.room.end,
+            Grip::Whole => limits.room.end.saturating_sub(length),
+        },
+    };
+    match grip {
+        Grip::Start => limits.with_start(range, wanted, 0),
+        Grip::End => limits.with_end(range, wanted, 0),
+        Grip::Whole => limits.placed(range, wanted, 0),
     }
 }
 
@@ -464,6 +523,33 @@ fn pixels(x: f64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_go_by_the_alignment_and_to_the_ends() {
+        const MIB: u64 = 1 << 20;
+        let limits = Limits {
+            room: 10 * MIB..100 * MIB,
+            open_end: false,
+            least: 5 * MIB,
+            alignment: MIB,
+        };
+        let range = 20 * MIB..40 * MIB;
+        let mib = |grip, step| {
+            let now = stepped(&range, &limits, grip, step);
+            now.start / MIB..now.end / MIB
+        };
+        let fine = |forwards| Step::Units { forwards, count: 1 };
+        let end = |forwards| Step::ToEnd { forwards };
+        assert_eq!(mib(Grip::End, fine(true)), 20..41);
+        assert_eq!(mib(Grip::Start, fine(false)), 19..40);
+        assert_eq!(mib(Grip::Whole, fine(true)), 21..41);
+        assert_eq!(mib(Grip::End, end(true)), 20..100);
+        assert_eq!(mib(Grip::End, end(false)), 20..25);
+        assert_eq!(mib(Grip::Start, end(false)), 10..40);
+        assert_eq!(mib(Grip::Start, end(true)), 35..40);
+        assert_eq!(mib(Grip::Whole, end(true)), 80..100);
+        assert_eq!(mib(Grip::Whole, end(false)), 10..30);
+    }
 
     #[test]
     fn the_bubble_says_three_numbers() {
