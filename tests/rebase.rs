@@ -17,7 +17,7 @@ use common::holder::Holder;
 use common::twins::Twins;
 use common::{ours, output, run, scratch, tool};
 use platter::chain::{Chain, ChainOptions};
-use platter::op::rebase::RebasePlan;
+use platter::op::rebase::{RebasePlan, likely_backing_files};
 use platter::{Control, Stop};
 
 fn img(folder: &Path, line: &str) {
@@ -278,6 +278,44 @@ fn a_stopped_rebase_can_be_run_again() {
     assert!(contents(&top) == before);
     let info = run(tool("qemu-img").arg("info").arg(&top));
     assert!(!info.contains("backing"), "{info}");
+}
+
+/// A file of the recorded name on which the disk makes no sense is no better than one on which it
+/// does; what stands on the overlay is never offered; nothing is written.
+#[test]
+fn the_file_that_was_lost_is_found_by_what_the_disk_shows() {
+    let house = scratch();
+    let folder = house.path();
+    for name in ["gone.qcow2 32M", "renamed.qcow2 64M"] {
+        img(folder, &format!("create -q -f qcow2 {name}"));
+    }
+    let table = "write -P 0x55 510 1";
+    let entry = [
+        "write -P 0x83 450 1",
+        "write -P 8 455 1",
+        "write -P 0x80 459 1",
+    ];
+    let mut writes = vec![table, "write -P 0xaa 511 1"];
+    writes.extend(entry);
+    io(folder, "qcow2", "renamed.qcow2", &writes);
+    img(
+        folder,
+        "create -q -f qcow2 -b gone.qcow2 -F qcow2 top.qcow2 64M",
+    );
+    img(
+        folder,
+        "create -q -f qcow2 -b top.qcow2 -F qcow2 above.qcow2",
+    );
+    let top = folder.join("top.qcow2");
+    let before = fs::read(&top).unwrap();
+    let found = likely_backing_files(&top, &ChainOptions::default(), &Control::new()).unwrap();
+    let names: Vec<_> = found
+        .iter()
+        .map(|found| found.path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["renamed.qcow2", "gone.qcow2"]);
+    assert!(found[0].recognised && !found[1].recognised, "{found:?}");
+    assert!(fs::read(&top).unwrap() == before);
 }
 
 /// Another process that uses a file keeps us out, and is named as the other program does.

@@ -22,15 +22,19 @@ pub struct Candidate {
     pub same_format: bool,
     /// Its disk is as long as the overlay's.
     pub same_size: bool,
+    /// With the overlay on it, a partition table or a file system is recognised on the disk. Not
+    /// looked at by [`candidates`].
+    pub recognised: bool,
 }
 
 impl Candidate {
     /// The more the likelier. A name is a stronger hint than a size, as a folder of virtual
-    /// machines has many disks of the same size; and a backing file is seldom longer than what
-    /// stands on it.
+    /// machines has many disks of the same size; a disk on which nothing is recognised speaks
+    /// against a name alone; and a backing file is seldom longer than what stands on it.
     fn score(&self, overlay_size: u64) -> u32 {
         let shorter = self.virtual_size.is_some_and(|size| size <= overlay_size);
         u32::from(self.same_name) * 8
+            + u32::from(self.recognised) * 6
             + u32::from(self.same_size) * 4
             + u32::from(self.same_format) * 2
             + u32::from(shorter)
@@ -62,11 +66,16 @@ pub fn candidates(
             same_name: recorded_name.is_some() && image.path.file_name() == recorded_name,
             same_format: recorded_format == Some(image.format),
             same_size: image.virtual_size == Some(overlay_size),
+            recognised: false,
         })
         .collect();
-    // Equal ones stay in the order of their names.
-    found.sort_by_key(|candidate| std::cmp::Reverse(candidate.score(overlay_size)));
+    rank(&mut found, overlay_size);
     found
+}
+
+/// Puts the likeliest first; equal ones keep their order.
+pub fn rank(candidates: &mut [Candidate], overlay_size: u64) {
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.score(overlay_size)));
 }
 
 /// The image at `path` and all that stand on it: on none of them can it stand in turn.
@@ -145,6 +154,33 @@ mod tests {
                 "b-shorter"
             ]
         );
+    }
+
+    #[test]
+    fn a_disk_that_makes_sense_is_likelier_than_a_name_alone() {
+        let candidate = |name: &str, same_name, recognised| Candidate {
+            path: name.into(),
+            format: Format::Qcow2,
+            virtual_size: Some(2 * GIB),
+            same_name,
+            same_format: true,
+            same_size: !same_name,
+            recognised,
+        };
+        let order = |mut found: Vec<Candidate>| {
+            rank(&mut found, 2 * GIB);
+            found[0].path.display().to_string()
+        };
+        let (named, other) = (
+            candidate("named", true, false),
+            candidate("other", false, true),
+        );
+        assert_eq!(order(vec![named.clone(), other.clone()]), "other");
+        let (named, other) = (
+            candidate("named", true, true),
+            candidate("other", false, true),
+        );
+        assert_eq!(order(vec![other, named]), "named");
     }
 
     #[test]

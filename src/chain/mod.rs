@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use candidates::{Candidate, candidates};
+pub use candidates::{Candidate, candidates, rank};
 pub use folder::{FolderImage, FolderIndex};
 pub use map::{MapDetail, MapEntry};
 pub use name::{Target, resolve};

@@ -32,6 +32,7 @@ mod pane;
 mod partitions;
 mod rebase;
 mod resize;
+mod save_text;
 mod session;
 mod settings;
 mod sidebar;

@@ -1,6 +1,6 @@
 //! Making overlays stand on their own: alone, and before what they stand on is changed or goes.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use crate::chain::{Chain, ChainOptions, MapDetail, OpenPolicy};
@@ -15,6 +15,19 @@ use crate::op::warning::{Warning, of_changed_base};
 /// # Errors
 /// When a link is not open or a table is damaged, or on cancel.
 pub fn bytes_needed(chain: &Chain, control: &Control) -> Result<u64, Stop> {
+    bytes_of_layers(chain, 1..usize::MAX, control)
+}
+
+/// Bytes of data that the disk of `chain` takes from the layers at these depths (0 is the active
+/// one).
+///
+/// # Errors
+/// As [`bytes_needed`].
+pub fn bytes_of_layers(
+    chain: &Chain,
+    depths: Range<usize>,
+    control: &Control,
+) -> Result<u64, Stop> {
     let info = chain.active().info();
     let size = info.map_or(0, |info| info.virtual_size);
     let (mut needed, mut cancelled) = (0_u64, false);
@@ -23,7 +36,7 @@ pub fn bytes_needed(chain: &Chain, control: &Control) -> Result<u64, Stop> {
             cancelled = true;
             return ControlFlow::Break(());
         }
-        if entry.depth > 0 && entry.data {
+        if depths.contains(&entry.depth) && entry.data {
             needed = needed.saturating_add(entry.guest.end - entry.guest.start);
         }
         ControlFlow::Continue(())

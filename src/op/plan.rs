@@ -41,6 +41,8 @@ pub struct Plan {
     pub by_hand: Vec<String>,
     /// It can be undone afterwards, until the image is changed by others.
     pub can_be_undone: bool,
+    /// What a look at the images has brought to light.
+    pub found: Option<Findings>,
     /// There is nothing to run: it only says how things are.
     pub is_report: bool,
 }
@@ -62,6 +64,7 @@ impl Plan {
             warnings: Vec::new(),
             by_hand: Vec::new(),
             can_be_undone: false,
+            found: None,
             is_report: false,
         }
     }
@@ -82,6 +85,15 @@ impl Plan {
             .collect();
         self
     }
+}
+
+/// What was found, in part for the eye and whole to be kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    /// The most important first, and what each means.
+    pub lines: Vec<(Phrase, Option<Phrase>)>,
+    /// All of it, a finding a line.
+    pub text: String,
 }
 
 /// Room that an operation needs on the host.

@@ -8,12 +8,14 @@
 //! stopped leaves the overlay on the old file with some more clusters, and can be run again.
 
 mod differ;
+mod recognise;
 mod relink;
 mod write;
 
 use std::ops::ControlFlow;
 use std::thread::available_parallelism;
 
+pub use recognise::{Recognised, likely_backing_files, recognised};
 pub use relink::{check_reference, relink};
 
 use crate::chain::Chain;

@@ -1,5 +1,6 @@
 //! Layout of a family of images: a forest from left (what stands on nothing) to right (overlays),
-//! each node in the middle of its overlays, edges as curves between them.
+//! each node in the middle of its overlays, edges as curves between them. Where there is no room
+//! for that, a list: overlays below what they stand on, each a step further in.
 
 use crate::chain::graph::FamilyGraph;
 
@@ -25,11 +26,13 @@ pub struct Place {
     pub x: f64,
     /// Upper edge.
     pub y: f64,
+    /// Width of the node.
+    pub width: f64,
     /// Links between it and its root.
     pub column: usize,
 }
 
-/// An edge from a backing file to an overlay: a cubic curve that leaves and arrives horizontally.
+/// An edge from a backing file to an overlay: a cubic curve that arrives horizontally.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edge {
     /// The node that is stood on.
@@ -51,7 +54,14 @@ pub struct ChainLayout {
     pub width: f64,
     /// Size of the drawing.
     pub height: f64,
+    /// One node below the other.
+    is_list: bool,
+    /// From right to left.
+    mirrored: bool,
 }
+
+/// A node that is further in than this many steps is drawn no further in: it keeps a width.
+const MOST_STEPS_IN: usize = 6;
 
 impl ChainLayout {
     /// Lays out `graph`; `mirrored` for right-to-left writing.
@@ -65,6 +75,7 @@ impl ChainLayout {
                 Place {
                     x: 0.0,
                     y: 0.0,
+                    width: metrics.node_width,
                     column: 0
                 };
                 graph.nodes.len()
@@ -75,17 +86,54 @@ impl ChainLayout {
         }
         let mut layout = Self {
             places: rows.places,
+            mirrored,
             ..Self::default()
         };
-        layout.set_columns(metrics, mirrored);
-        layout.height = layout
-            .places
-            .iter()
-            .map(|place| place.y)
-            .fold(0.0, f64::max)
-            + metrics.node_height
-            + metrics.margin;
-        layout.add_edges(graph, metrics, mirrored);
+        layout.set_columns(metrics);
+        layout.set_height(metrics);
+        layout.add_edges(graph, metrics);
+        layout
+    }
+
+    /// Lays out `graph` as a list that is `width` pixels wide; a step further in is the row gap and
+    /// the margin together, as far as `metrics.node_width` is left for the node.
+    #[must_use]
+    pub fn list(graph: &FamilyGraph, metrics: &Metrics, width: f64, mirrored: bool) -> Self {
+        let room = (width - 2.0 * metrics.margin).max(metrics.node_width);
+        let spare = (room - metrics.node_width) / to_f64(MOST_STEPS_IN);
+        let step = (metrics.row_gap + metrics.margin).min(spare);
+        let mut layout = Self {
+            places: Vec::new(),
+            width: room + 2.0 * metrics.margin,
+            is_list: true,
+            mirrored,
+            ..Self::default()
+        };
+        let nowhere = Place {
+            x: metrics.margin,
+            y: metrics.margin,
+            width: room,
+            column: 0,
+        };
+        layout.places = vec![nowhere; graph.nodes.len()];
+        let mut y = metrics.margin;
+        // Without recursion, as a hostile folder may hold a chain as long as the graph.
+        let roots = graph.roots().into_iter().rev();
+        let mut open: Vec<(usize, usize)> = roots.map(|root| (root, 0)).collect();
+        while let Some((node, column)) = open.pop() {
+            let inset = to_f64(column.min(MOST_STEPS_IN)) * step;
+            layout.places[node] = Place {
+                x: metrics.margin + if mirrored { 0.0 } else { inset },
+                y,
+                width: room - inset,
+                column,
+            };
+            y += metrics.node_height + metrics.row_gap;
+            let overlays = graph.nodes[node].overlays.iter().rev();
+            open.extend(overlays.map(|overlay| (*overlay, column + 1)));
+        }
+        layout.set_height(metrics);
+        layout.add_elbows(graph, metrics, step);
         layout
     }
 
@@ -93,6 +141,9 @@ impl ChainLayout {
     #[must_use]
     pub fn neighbour(&self, node: usize, direction: Direction) -> Option<usize> {
         let from = self.places.get(node)?;
+        if self.is_list {
+            return self.list_neighbour(node, direction);
+        }
         let ahead = |place: &Place| match direction {
             Direction::Left => place.x < from.x,
             Direction::Right => place.x > from.x,
@@ -114,7 +165,36 @@ impl ChainLayout {
             .map(|(index, _)| index)
     }
 
-    fn set_columns(&mut self, metrics: &Metrics, mirrored: bool) {
+    /// Up and down through the list; inwards to an overlay, outwards to what a node stands on.
+    fn list_neighbour(&self, node: usize, direction: Direction) -> Option<usize> {
+        let from = self.places.get(node)?.y;
+        let ys = self.places.iter().map(|place| place.y).enumerate();
+        let inwards = match direction {
+            Direction::Up => {
+                let above = ys.filter(|(_, y)| *y < from);
+                return above.max_by(|a, b| a.1.total_cmp(&b.1)).map(|it| it.0);
+            }
+            Direction::Down => {
+                let below = ys.filter(|(_, y)| *y > from);
+                return below.min_by(|a, b| a.1.total_cmp(&b.1)).map(|it| it.0);
+            }
+            Direction::Left => self.mirrored,
+            Direction::Right => !self.mirrored,
+        };
+        let mut edges = self.edges.iter();
+        if inwards {
+            edges.find(|edge| edge.backing == node).map(|it| it.overlay)
+        } else {
+            edges.find(|edge| edge.overlay == node).map(|it| it.backing)
+        }
+    }
+
+    fn set_height(&mut self, metrics: &Metrics) {
+        let lowest = self.places.iter().map(|place| place.y).fold(0.0, f64::max);
+        self.height = lowest + metrics.node_height + metrics.margin;
+    }
+
+    fn set_columns(&mut self, metrics: &Metrics) {
         let step = metrics.node_width + metrics.column_gap;
         let last = self
             .places
@@ -125,7 +205,7 @@ impl ChainLayout {
         self.width = to_f64(last) * step + metrics.node_width + 2.0 * metrics.margin;
         for place in &mut self.places {
             let left = metrics.margin + to_f64(place.column) * step;
-            place.x = if mirrored {
+            place.x = if self.mirrored {
                 self.width - left - metrics.node_width
             } else {
                 left
@@ -133,11 +213,33 @@ impl ChainLayout {
         }
     }
 
-    fn add_edges(&mut self, graph: &FamilyGraph, metrics: &Metrics, mirrored: bool) {
+    /// Down from the outer edge of what is stood on, and into the overlay.
+    fn add_elbows(&mut self, graph: &FamilyGraph, metrics: &Metrics, step: f64) {
         for (backing, node) in graph.nodes.iter().enumerate() {
             for &overlay in &node.overlays {
                 let (from, to) = (self.places[backing], self.places[overlay]);
-                let (near, far) = if mirrored {
+                let (x, near) = if self.mirrored {
+                    (from.x + from.width - step / 2.0, to.x + to.width)
+                } else {
+                    (from.x + step / 2.0, to.x)
+                };
+                let start = (x, from.y + metrics.node_height);
+                let end = (near, to.y + metrics.node_height / 2.0);
+                let corner = (x, end.1);
+                self.edges.push(Edge {
+                    backing,
+                    overlay,
+                    curve: [start, corner, corner, end],
+                });
+            }
+        }
+    }
+
+    fn add_edges(&mut self, graph: &FamilyGraph, metrics: &Metrics) {
+        for (backing, node) in graph.nodes.iter().enumerate() {
+            for &overlay in &node.overlays {
+                let (from, to) = (self.places[backing], self.places[overlay]);
+                let (near, far) = if self.mirrored {
                     (0.0, metrics.node_width)
                 } else {
                     (metrics.node_width, 0.0)
@@ -201,7 +303,8 @@ impl Rows<'_> {
                     y
                 }
             };
-            self.places[node] = Place { x: 0.0, y, column };
+            self.places[node].y = y;
+            self.places[node].column = column;
         }
     }
 }
@@ -309,6 +412,54 @@ mod tests {
         assert_eq!(layout.neighbour(2, Direction::Up), Some(0));
         assert_eq!(layout.neighbour(1, Direction::Left), None);
         assert!(layout.neighbour(1, Direction::Right).is_some());
+    }
+
+    #[test]
+    fn a_list_is_as_wide_as_it_may_be_and_has_overlays_below() {
+        let graph = graph(&[Some(1), None, Some(1), Some(0)]);
+        let layout = ChainLayout::list(&graph, &METRICS, 300.0, false);
+        assert_eq!(layout.width, 300.0);
+        let places: Vec<_> = layout.places.iter().map(|it| (it.x, it.y)).collect();
+        assert_eq!(
+            places,
+            [(20.0, 55.0), (5.0, 5.0), (20.0, 155.0), (35.0, 105.0)]
+        );
+        assert!(layout.places.iter().all(|it| it.x + it.width == 295.0));
+        assert!(layout.height >= 200.0);
+        for edge in &layout.edges {
+            let [start, _, _, end] = edge.curve;
+            assert!(start.0 < end.0 && start.1 < end.1, "{edge:?}");
+        }
+        let mirrored = ChainLayout::list(&graph, &METRICS, 300.0, true);
+        assert!(mirrored.places.iter().all(|it| it.x == 5.0));
+        assert!(mirrored.places[3].width < mirrored.places[0].width);
+    }
+
+    #[test]
+    fn arrows_go_through_a_list() {
+        let graph = graph(&[Some(1), None, Some(1), Some(0)]);
+        let layout = ChainLayout::list(&graph, &METRICS, 300.0, false);
+        let mut seen = vec![1];
+        while let Some(next) = layout.neighbour(seen[seen.len() - 1], Direction::Down) {
+            seen.push(next);
+        }
+        assert_eq!(seen, [1, 0, 3, 2]);
+        assert_eq!(layout.neighbour(1, Direction::Up), None);
+        assert_eq!(layout.neighbour(2, Direction::Left), Some(1));
+        assert_eq!(layout.neighbour(0, Direction::Right), Some(3));
+        let mirrored = ChainLayout::list(&graph, &METRICS, 300.0, true);
+        assert_eq!(mirrored.neighbour(2, Direction::Right), Some(1));
+    }
+
+    #[test]
+    fn a_long_list_keeps_its_nodes_wide_enough() {
+        let backings: Vec<_> = (0..10_000)
+            .map(|node| (node > 0).then(|| node - 1))
+            .collect();
+        let layout = ChainLayout::list(&graph(&backings), &METRICS, 120.0, false);
+        assert!(layout.places.iter().all(|it| it.width >= 100.0));
+        let narrower = ChainLayout::list(&graph(&backings), &METRICS, 50.0, false);
+        assert_eq!(narrower.width, 110.0);
     }
 
     #[test]

@@ -281,24 +281,19 @@ impl App {
 
     /// Starts reading an image; the facts arrive as [`AppCommand::Learnt`].
     pub(super) fn read(&mut self, document: &Document, sender: &ComponentSender<Self>) {
-        let opening = Opening {
-            path: document.path.clone(),
-            policy: document.policy.clone(),
-            control: Control::new(),
-        };
-        self.openings.insert(document.id, opening.control.clone());
-        let (id, generation) = (document.id, document.generation);
-        let facts = sender.command_sender().clone();
-        let emit = move |fact| {
-            facts.emit(AppCommand::Learnt {
-                id,
-                generation,
-                fact,
-            });
-        };
-        let (folder, emit_folder) = (opening.clone(), emit.clone());
+        let control = Control::new();
+        self.openings.insert(document.id, control.clone());
+        let (opening, emit) = (opening_of(document, control), emitter_of(document, sender));
         self.background.run(move || opening.read_image(emit));
-        self.background.run(move || folder.read_folder(emit_folder));
+        self.read_folder(document, sender);
+    }
+
+    /// Starts reading what else is in the folder of an image that is being read or was read.
+    pub(super) fn read_folder(&self, document: &Document, sender: &ComponentSender<Self>) {
+        let control = self.openings.get(&document.id).cloned();
+        let opening = opening_of(document, control.unwrap_or_default());
+        let emit = emitter_of(document, sender);
+        self.background.run(move || opening.read_folder(emit));
     }
 
     pub(super) fn stop_opening(&mut self, id: DocumentId) {
@@ -310,6 +305,30 @@ impl App {
     fn show_recent(&self) {
         self.start_page
             .emit(StartPageInput::Show(self.settings.recent()));
+    }
+}
+
+fn opening_of(document: &Document, control: Control) -> Opening {
+    Opening {
+        path: document.path.clone(),
+        policy: document.policy.clone(),
+        control,
+    }
+}
+
+/// Tells the window what was learnt of `document` as it is now.
+fn emitter_of(
+    document: &Document,
+    sender: &ComponentSender<App>,
+) -> impl Fn(Fact) + Send + 'static {
+    let (id, generation) = (document.id, document.generation);
+    let facts = sender.command_sender().clone();
+    move |fact| {
+        facts.emit(AppCommand::Learnt {
+            id,
+            generation,
+            fact,
+        });
     }
 }
 

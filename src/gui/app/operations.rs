@@ -176,6 +176,7 @@ impl App {
                 for path in writes.iter().filter(|_| applied) {
                     self.session.forget_edits(path);
                 }
+                self.read_folders_beside(&writes, sender);
                 self.read_changed(&writes, sender);
                 self.session.mark_busy(&self.operations.files_by_job());
                 match opens {
@@ -235,6 +236,19 @@ impl App {
         self.background.run(move || {
             output.emit(AppCommand::DrawnUp(draft.draw_up(&Control::new())));
         });
+    }
+
+    /// Who stands on what may be another thing now beside images that stand on none of `files`.
+    fn read_folders_beside(&self, files: &[PathBuf], sender: &ComponentSender<Self>) {
+        let documents = self.session.documents().iter();
+        let beside = documents.filter(|document| {
+            let folder = document.path.parent();
+            files.iter().any(|file| file.parent() == folder)
+                && !files.iter().any(|file| document.uses(file))
+        });
+        for document in beside {
+            self.read_folder(document, sender);
+        }
     }
 
     /// Reads every image again that stands on one of `files`. One whose own file is gone closes.

@@ -16,6 +16,8 @@ pub(crate) enum ChainInput {
     NodeFocused(usize),
     /// Something is to be done with the node that was pointed at last.
     Do(NodeDeed),
+    /// There is another width to draw in.
+    Resized,
     /// Text size, writing direction or colours are other now.
     StyleChanged,
 }

@@ -111,7 +111,8 @@ impl ChainPane {
             known.id == document.id
                 && known.generation == document.generation
                 && known.full_chain().is_some() == document.full_chain().is_some()
-                && known.folder.is_some() == document.folder.is_some()
+                && known.folder.as_ref().map(Arc::as_ptr)
+                    == document.folder.as_ref().map(Arc::as_ptr)
         });
         if same {
             self.document = Some(document);
@@ -173,16 +174,43 @@ impl ChainPane {
                 button.upcast()
             })
             .collect();
-        let line = f64::from(
-            self.canvas
-                .widget()
-                .create_pango_layout(Some("X"))
-                .pixel_size()
-                .1,
-        );
+        self.canvas.put(nodes);
+        self.arrange(graph);
+        if let Some(path) = self.focus.take() {
+            let node = graph.nodes.iter().position(|node| node.path == path);
+            self.canvas.focus(node.unwrap_or(0));
+        }
+    }
+}
+
+/// Pixels below which the graph becomes a list.
+const NARROW: f64 = 600.0;
+
+impl ChainPane {
+    /// Draws what there is for the width that there is now.
+    pub(super) fn fit(&mut self) {
+        if self.list_width == self.wanted_list() {
+            return;
+        }
+        if let Some(graph) = self.graph.take() {
+            self.arrange(&graph);
+            self.graph = Some(graph);
+        }
+    }
+
+    fn wanted_list(&self) -> Option<f64> {
+        let width = self.canvas.visible_width();
+        (width > 0.0 && width < NARROW).then_some(width)
+    }
+
+    fn arrange(&mut self, graph: &FamilyGraph) {
+        self.list_width = self.wanted_list();
+        let widget = self.canvas.widget();
+        let mirrored = widget.direction() == gtk::TextDirection::Rtl;
+        let line = f64::from(widget.create_pango_layout(Some("X")).pixel_size().1);
         let node_width = (line * 14.0).round();
         #[allow(clippy::cast_possible_truncation, reason = "a few lines of text")]
-        let node_height = self.canvas.node_height(&nodes, node_width as i32);
+        let node_height = self.canvas.node_height(node_width as i32);
         let metrics = Metrics {
             node_width,
             node_height: f64::from(node_height),
@@ -190,8 +218,17 @@ impl ChainPane {
             row_gap: line,
             margin: line,
         };
-        let mirrored = self.canvas.widget().direction() == gtk::TextDirection::Rtl;
-        let layout = ChainLayout::new(graph, &metrics, mirrored);
+        let layout = match self.list_width {
+            Some(width) => {
+                let narrowest = (line * 9.0).round();
+                let metrics = Metrics {
+                    node_width: narrowest,
+                    ..metrics
+                };
+                ChainLayout::list(graph, &metrics, width, mirrored)
+            }
+            None => ChainLayout::new(graph, &metrics, mirrored),
+        };
         let edges = layout.edges.iter().map(|edge| {
             let (backing, overlay) = (&graph.nodes[edge.backing], &graph.nodes[edge.overlay]);
             EdgeStyle {
@@ -201,11 +238,7 @@ impl ChainPane {
             }
         });
         let edges = edges.collect();
-        self.canvas.show(layout, nodes, edges, node_height);
-        if let Some(path) = self.focus.take() {
-            let node = graph.nodes.iter().position(|node| node.path == path);
-            self.canvas.focus(node.unwrap_or(0));
-        }
+        self.canvas.arrange(layout, edges, node_height);
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct ChainPane {
     /// What is said of it.
     pointed: String,
     actions: gio::SimpleActionGroup,
+    /// Width of the list that is drawn instead of the graph, in pixels, where there is no room.
+    list_width: Option<f64>,
     /// Numbers the requests for a family; older answers are dropped.
     request: u64,
     control: Control,
@@ -110,6 +112,7 @@ impl Component for ChainPane {
             node: 0,
             pointed: String::new(),
             actions: menu::actions(&sender),
+            list_width: None,
             request: 0,
             control: Control::new(),
         };
@@ -122,6 +125,11 @@ impl Component for ChainPane {
             });
         }
         let scroller = model.canvas.widget();
+        let input = sender.input_sender().clone();
+        scroller.hadjustment().connect_page_size_notify(move |_| {
+            // A closed pane is not drawn.
+            let _ = input.send(ChainInput::Resized);
+        });
         let widgets = view_output!();
         root.insert_action_group("node", Some(&model.actions));
         ComponentParts { model, widgets }
@@ -133,6 +141,7 @@ impl Component for ChainPane {
             ChainInput::NodeActivated(node) => self.open_node(node, &sender),
             ChainInput::NodeFocused(node) => self.point_at(node),
             ChainInput::Do(deed) => self.act(deed, &sender),
+            ChainInput::Resized => self.fit(),
             ChainInput::StyleChanged => self.canvas.repaint(),
         }
     }

@@ -2,7 +2,7 @@
 
 use platter::image::{self, CheckReport, Finding, Repair};
 use platter::job::Outcome;
-use platter::op::plan::{Plan, command_line};
+use platter::op::plan::{Findings, Plan, command_line};
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Control, Error, ErrorKind, Stop};
 
@@ -37,20 +37,7 @@ fn plan(subject: &Subject, report: &CheckReport, only_leaks: bool) -> Plan {
     let about = |template| Phrase::new(template).text("name", subject.name());
     let title = about(gettext_noop("Repair {name}"));
     let mut plan = Plan::new(title, Phrase::new(gettext_noop("Repair")));
-    plan.steps = if report.is_clean() {
-        vec![Phrase::new(gettext_noop("No errors were found"))]
-    } else {
-        vec![summary(report)]
-    };
-    plan.steps.extend(shape(report));
-    plan.steps
-        .extend(report.findings.iter().take(SHOWN).map(finding));
-    if report.findings.len() > SHOWN {
-        let more = report.findings.len() - SHOWN;
-        let template = gettext_noop("{count} more, which the command line prints");
-        plan.steps
-            .push(Phrase::new(template).count("count", more as u64));
-    }
+    plan.found = Some(findings(subject, report));
     let mendable = if only_leaks {
         report.leaks > 0
     } else {
@@ -59,9 +46,17 @@ fn plan(subject: &Subject, report: &CheckReport, only_leaks: bool) -> Plan {
     plan.is_report = !mendable;
     if mendable {
         plan.writes = vec![subject.path.clone()];
-        let saved =
-            gettext_noop("What the repair overwrites is kept in a file beside the image first");
-        plan.steps.push(Phrase::new(saved));
+        plan.steps = vec![
+            Phrase::new(gettext_noop(
+                "What the repair overwrites is kept in a file beside the image first",
+            )),
+            Phrase::new(if only_leaks {
+                gettext_noop("Leaked clusters are given back")
+            } else {
+                gettext_noop("References and what is counted of them are made to agree")
+            }),
+            about(gettext_noop("{name} is checked again")),
+        ];
     }
     let path = subject.path.to_string_lossy();
     let mut words = vec!["qemu-img", "check"];
@@ -92,6 +87,50 @@ fn shape(report: &CheckReport) -> Option<Phrase> {
         .count("compressed", report.compressed_clusters)
         .count("fragmented", report.fragmented_clusters)
     })
+}
+
+/// The first for the eye, and all that are kept in a text.
+fn findings(subject: &Subject, report: &CheckReport) -> Findings {
+    let first = if report.is_clean() {
+        Phrase::new(gettext_noop("No errors were found"))
+    } else {
+        summary(report)
+    };
+    let mut lines = vec![(first, None)];
+    lines.extend(shape(report).map(|shape| (shape, None)));
+    let shown = report.findings.iter().take(SHOWN);
+    lines.extend(shown.map(|it| (finding(it), it.meaning())));
+    if report.findings.len() > SHOWN {
+        let more = report.findings.len() - SHOWN;
+        let more = Phrase::new(gettext_noop("{count} more")).count("count", more as u64);
+        let all = Phrase::new(gettext_noop("Saved as text, they are all there"));
+        lines.push((more, Some(all)));
+    }
+    Findings {
+        text: as_text(subject, report),
+        lines,
+    }
+}
+
+/// In the words of the field's own checker.
+fn as_text(subject: &Subject, report: &CheckReport) -> String {
+    let mut text = format!(
+        "{}\n{} corruptions, {} leaks, {} errors of the check\n",
+        subject.path.display(),
+        report.corruptions,
+        report.leaks,
+        report.check_errors
+    );
+    for finding in &report.findings {
+        text.push_str(&finding.message);
+        text.push('\n');
+    }
+    let counted = report.corruptions.saturating_add(report.leaks);
+    let left_out = counted.saturating_sub(report.findings.len() as u64);
+    if left_out > 0 {
+        text.push_str(&format!("{left_out} more were counted and not kept\n"));
+    }
+    text
 }
 
 fn finding(finding: &Finding) -> Phrase {
@@ -155,6 +194,11 @@ mod tests {
         }
     }
 
+    fn shown(plan: &Plan) -> Vec<String> {
+        let lines = plan.found.iter().flat_map(|found| &found.lines);
+        lines.map(|(line, _)| line.to_string()).collect()
+    }
+
     #[test]
     fn a_clean_image_has_nothing_to_repair() {
         let report = CheckReport {
@@ -163,7 +207,7 @@ mod tests {
         };
         let plan = plan(&subject(), &report, false);
         assert!(plan.is_report && plan.writes.is_empty());
-        assert_eq!(plan.steps[0].to_string(), "No errors were found");
+        assert_eq!(shown(&plan)[0], "No errors were found");
         assert_eq!(plan.by_hand, ["qemu-img check -f qcow2 /vm/a.qcow2"]);
     }
 
@@ -183,15 +227,13 @@ mod tests {
         }
         let all = plan(&subject(), &report, false);
         assert!(!all.is_report);
+        let lines = shown(&all);
+        assert!(lines[0].starts_with("1 errors that endanger data, 19 leaked"));
+        assert!(lines.iter().any(|it| it == "8 more"), "{lines:?}");
+        let text = all.found.clone().unwrap().text;
         assert!(
-            all.steps[0]
-                .to_string()
-                .starts_with("1 errors that endanger data, 19 leaked")
-        );
-        assert!(
-            all.steps
-                .iter()
-                .any(|it| it.to_string().starts_with("8 more"))
+            text.contains("finding 19\n") && !text.contains("not kept"),
+            "{text}"
         );
         assert!(all.by_hand[0].contains("-r all"));
         report.leaks = 0;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use platter::op::edit::Unfinished;
 
 use crate::i18n::{counted, gettext};
-use crate::operation::{Ask, Request, form};
+use crate::operation::{Ask, Draft, Request, form};
 use crate::session::Document;
 use crate::subject::Subject;
 use crate::switch_form::{SwitchForm, SwitchInit};
@@ -51,8 +51,13 @@ pub(crate) fn flatten_request(subject: Subject) -> Request {
     Request {
         heading: gettext("Flatten"),
         about: subject.name(),
-        ask: Ask::Sheet(flatten::draft(subject)),
+        ask: Ask::Sheet(flatten_draft(subject)),
     }
+}
+
+/// Makes an image stand on its own.
+pub(crate) fn flatten_draft(subject: Subject) -> Draft {
+    flatten::draft(subject)
 }
 
 /// What the window is asked for to check an image, and to repair it.

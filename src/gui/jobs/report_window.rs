@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use platter::job::{Report, State};
 use relm4::adw::prelude::*;
-use relm4::gtk::gio;
 use relm4::{adw, gtk};
 
 use super::helpers;
 use crate::a11y;
 use crate::describe;
 use crate::i18n::gettext;
+use crate::save_text;
 
 /// Shows `report`; `copy` takes its text for the clipboard.
 pub(super) fn present(report: &Report, parent: &gtk::Window, copy: impl Fn(String) + 'static) {
@@ -45,7 +45,8 @@ pub(super) fn present(report: &Report, parent: &gtk::Window, copy: impl Fn(Strin
         .content(&content)
         .build();
     let above = window.clone();
-    save_button.connect_clicked(move |_| choose_file(&above, Rc::clone(&text)));
+    save_button
+        .connect_clicked(move |_| save_text::ask(&above, "platter-report.txt", Rc::clone(&text)));
     window.present();
 }
 
@@ -119,48 +120,4 @@ fn details(report: &Report) -> Option<String> {
         State::Failed(error) => Some(describe::error_details(error)),
         _ => None,
     }
-}
-
-fn choose_file(parent: &adw::Window, text: Rc<str>) {
-    let dialog = gtk::FileChooserNative::new(
-        Some(&gettext("Save Report")),
-        Some(parent),
-        gtk::FileChooserAction::Save,
-        Some(&gettext("_Save")),
-        Some(&gettext("_Cancel")),
-    );
-    dialog.set_modal(true);
-    dialog.set_current_name("platter-report.txt");
-    let parent = parent.clone();
-    // The dialog is no widget: its own handler keeps it until it has answered.
-    let kept = dialog.clone();
-    dialog.connect_response(move |dialog, response| {
-        if response == gtk::ResponseType::Accept
-            && let Some(file) = dialog.file()
-        {
-            save(&file, &text, &parent);
-        }
-        kept.destroy();
-    });
-    dialog.show();
-}
-
-fn save(file: &gio::File, text: &str, parent: &adw::Window) {
-    let parent = parent.clone();
-    file.replace_contents_async(
-        text.as_bytes().to_vec(),
-        None,
-        false,
-        gio::FileCreateFlags::REPLACE_DESTINATION,
-        gio::Cancellable::NONE,
-        move |result| {
-            if let Err((_, error)) = result {
-                let heading = gettext("The Report Could Not Be Saved");
-                let dialog =
-                    adw::MessageDialog::new(Some(&parent), Some(&heading), Some(error.message()));
-                dialog.add_response("close", &gettext("_Close"));
-                dialog.present();
-            }
-        },
-    );
 }

@@ -1,7 +1,9 @@
 //! A plan as rows: what happens, what is lost, what to know, and the same by hand.
 
+use std::rc::Rc;
+
 use platter::job::Outcome;
-use platter::op::plan::{Plan, Shortage};
+use platter::op::plan::{Findings, Plan, Shortage};
 use platter::op::warning::Warning;
 use platter::storage::HostSpace;
 use relm4::adw::prelude::*;
@@ -13,6 +15,7 @@ use crate::describe;
 use crate::facts::{Fact, Tone};
 use crate::format;
 use crate::i18n::{fill, gettext};
+use crate::save_text;
 
 /// The rows of `plan`, where the host has `space`. `copy` takes text for the clipboard.
 pub(super) fn build(
@@ -29,8 +32,12 @@ pub(super) fn build(
         }
         view.append(&group);
     }
+    if let Some(found) = &plan.found {
+        view.append(&findings(found));
+    }
     // One step says no more than the title and the button, unless it is known what it costs.
-    if plan.steps.len() > 1 || plan.is_report || !plan.costs.is_empty() {
+    let says_more = plan.steps.len() > 1 || plan.is_report || !plan.costs.is_empty();
+    if says_more && !plan.steps.is_empty() {
         let title = if plan.is_report {
             gettext("What Was Found")
         } else {
@@ -171,6 +178,40 @@ fn step_row(number: usize, text: &str, cost: Option<&str>) -> adw::ActionRow {
         a11y::describe(&row, cost);
     }
     row
+}
+
+/// What was found and what it means, with a button that keeps all of it.
+fn findings(found: &Findings) -> adw::PreferencesGroup {
+    let group = adw::PreferencesGroup::builder()
+        .title(gettext("What Was Found"))
+        .build();
+    let save = gtk::Button::builder()
+        .label(gettext("_Save as Text…"))
+        .use_underline(true)
+        .valign(gtk::Align::Center)
+        .css_classes(["flat"])
+        .build();
+    let text: Rc<str> = found.text.as_str().into();
+    save.connect_clicked(move |save| save_text::ask(save, "findings.txt", Rc::clone(&text)));
+    group.set_header_suffix(Some(&save));
+    for (line, meaning) in &found.lines {
+        let title = describe::phrase(line);
+        let row = adw::ActionRow::builder()
+            .use_markup(false)
+            .title(&title)
+            .title_lines(0)
+            .subtitle_lines(0)
+            .activatable(false)
+            .build();
+        a11y::name(&row, &title);
+        if let Some(meaning) = meaning {
+            let meaning = describe::phrase(meaning);
+            row.set_subtitle(&meaning);
+            a11y::describe(&row, &meaning);
+        }
+        group.add(&row);
+    }
+    group
 }
 
 /// What a trial has found out: its sentence, and a row for each thing it looked at.

@@ -1,17 +1,15 @@
 //! What another backing file means for an overlay, and giving it that one.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use platter::chain::{Chain, ChainOptions};
 use platter::image::{FileReference, Format};
-use platter::inspect::Contents;
 use platter::job::Outcome;
-use platter::op::plan::{Plan, command_line, name_of};
-use platter::op::rebase::{NewBacking, RebasePlan, check_reference, relink};
+use platter::op::flatten;
+use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::rebase::{self, NewBacking, RebasePlan, check_reference, relink};
 use platter::op::warning;
 use platter::phrase::{Phrase, gettext_noop};
-use platter::storage::Storage;
 use platter::table::TableKind;
 use platter::{Control, Error, ErrorKind, Result, Stop};
 
@@ -31,9 +29,9 @@ pub(super) struct Wish {
 }
 
 pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
-    Draft::new(move |_| {
+    Draft::new(move |control| {
         let plan = if wish.keep {
-            plan_to_keep(&subject, &wish)?
+            plan_to_keep(&subject, &wish, control)?
         } else {
             plan_to_relink(&subject, &wish)?
         };
@@ -89,7 +87,7 @@ fn open(subject: &Subject, wish: &Wish, observe: bool) -> Result<Chain> {
     Chain::open(&wish.backing, &options)
 }
 
-fn plan_to_keep(subject: &Subject, wish: &Wish) -> Result<Plan> {
+fn plan_to_keep(subject: &Subject, wish: &Wish, control: &Control) -> Result<Plan, Stop> {
     let chain = subject.look()?;
     let other = open(subject, wish, true)?;
     refuse_cycle(subject, &other)?;
@@ -114,6 +112,14 @@ fn plan_to_keep(subject: &Subject, wish: &Wish) -> Result<Plan> {
     plan.reads = files(&chain).chain(files(&other)).collect();
     plan.reads.retain(|path| *path != subject.path);
     plan.warnings = warnings;
+    let reference = reference(subject, wish);
+    // What lies below a file that it stands on already is not copied.
+    let shared = chain.find_meant(&reference.name).unwrap_or(usize::MAX);
+    plan.space = Some(SpaceNeeded {
+        at: subject.path.clone(),
+        bytes: flatten::bytes_of_layers(&chain, 1..shared, control)?,
+        longest_file: 0,
+    });
     Ok(plan.with_holders())
 }
 
@@ -167,42 +173,56 @@ fn plan(subject: &Subject, wish: &Wish) -> Plan {
 
 /// What the disk shows when it stands on the new file.
 fn recognised(subject: &Subject, wish: &Wish) -> Option<Phrase> {
-    let mut policy = subject.policy.clone();
-    let meant = subject.look().ok()?.links().get(1)?.path.clone()?;
-    policy.located.retain(|(known, _)| *known != meant);
-    policy.located.push((meant, wish.backing.clone()));
-    policy.granted.push(wish.backing.clone());
-    let there = Subject {
-        policy,
-        ..subject.clone()
+    let found = rebase::recognised(&subject.path, &subject.options(), &wish.backing)?;
+    let template = match found.table {
+        TableKind::None => gettext_noop("The disk then shows {count} file systems"),
+        TableKind::Gpt | TableKind::Mbr => {
+            gettext_noop("The disk then shows {count} file systems ({table})")
+        }
     };
-    let disk: Arc<dyn Storage> = Arc::new(there.look().ok()?.disk().ok()?);
-    let contents = Contents::read(&disk).ok()?;
-    let known = contents
-        .volumes
-        .iter()
-        .filter(|it| it.file_system.is_some());
-    let count = known.count() as u64;
-    let table = match contents.table.kind {
+    let table = match found.table {
         TableKind::Gpt => "GPT",
-        TableKind::Mbr => "MBR",
-        TableKind::None if count > 0 => "",
-        TableKind::None => return None,
+        TableKind::Mbr | TableKind::None => "MBR",
     };
-    Some(
-        Phrase::new(gettext_noop(
-            "The disk then shows {count} file systems {table}",
-        ))
-        .count("count", count)
-        .text(
-            "table",
-            if table.is_empty() {
-                String::new()
-            } else {
-                format!("({table})")
-            },
-        ),
-    )
+    let said = Phrase::new(template).count("count", found.file_systems as u64);
+    Some(said.text("table", table))
+}
+
+/// The name of the backing file goes out of the header, and what it held off the disk.
+pub(super) fn forget(subject: Subject) -> Draft {
+    Draft::new(move |_| {
+        let header = subject.look_at_headers()?;
+        let info = header.active().info().ok_or_else(|| not_open(&subject))?;
+        let about = |template| Phrase::new(template).text("name", subject.name());
+        let mut plan = Plan::new(
+            about(gettext_noop("Let {name} forget its backing file")),
+            about(gettext_noop("Let {name} Forget It")),
+        );
+        plan.destroys = vec![about(gettext_noop(
+            "What {name} does not hold itself reads as zeroes then.",
+        ))];
+        plan.writes = vec![subject.path.clone()];
+        let changed = warning::of_changed_backing(&subject.path, info);
+        plan.warnings = changed.into_iter().collect();
+        let (path, format) = (subject.path.to_string_lossy(), subject.format.name());
+        plan.by_hand = vec![command_line([
+            "qemu-img", "rebase", "-f", format, "-u", "-b", "", &path,
+        ])];
+        let subject = subject.clone();
+        let work = Box::new(move |control: &Control| {
+            relink(&subject.change_header()?, None, control)?;
+            let said = Phrase::new(gettext_noop("{name} names no backing file any more"));
+            Ok(Outcome {
+                message: Some(said.text("name", subject.name())),
+                ..Outcome::default()
+            })
+        });
+        Ok(Operation {
+            plan: Box::new(plan.with_holders()),
+            work,
+            after: After::default(),
+        })
+    })
 }
 
 fn refuse_cycle(subject: &Subject, other: &Chain) -> Result<()> {

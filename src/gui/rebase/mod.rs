@@ -6,8 +6,9 @@ mod draft;
 use std::path::PathBuf;
 
 use platter::Control;
-use platter::chain::{Candidate, FolderIndex, candidates};
+use platter::chain::Candidate;
 use platter::image::{self, Format};
+use platter::op::rebase::likely_backing_files;
 use platter::storage::{FileStorage, LockMode};
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
@@ -18,6 +19,7 @@ use crate::describe;
 use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
+use crate::image_sheets;
 use crate::operation::{Ask, FormOutput, Request, form};
 use crate::subject::Subject;
 use draft::Wish;
@@ -37,10 +39,11 @@ pub(crate) fn request(subject: Subject) -> Request {
 /// The form's model.
 pub(crate) struct RebaseForm {
     subject: Subject,
-    /// What is offered, the likeliest first.
-    offered: Vec<(PathBuf, Format)>,
-    /// What the user chose elsewhere.
-    chosen: Option<PathBuf>,
+    /// What is offered, in the order of the list: what the user chose elsewhere, then the
+    /// likeliest first.
+    offered: Vec<Offer>,
+    /// It is known what is likely.
+    looked: bool,
     file_dialog: Option<gtk::FileChooserNative>,
 }
 
@@ -57,10 +60,20 @@ pub(crate) enum RebaseInput {
 
 /// What was found out off the main thread.
 #[derive(Debug)]
-pub(crate) struct Found {
-    offered: Vec<Candidate>,
-    /// All that the disk stands on can be read.
-    whole: bool,
+pub(crate) enum Found {
+    /// What is likely, and whether all that the disk stands on can be read.
+    Folder(Vec<Offer>, bool),
+    /// What the user chose elsewhere.
+    Chosen(Offer),
+}
+
+/// Something to stand on.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// The file; none is no file at all.
+    file: Option<(PathBuf, Format)>,
+    /// In the list.
+    label: String,
 }
 
 #[relm4::component(pub(crate))]
@@ -85,6 +98,7 @@ impl Component for RebaseForm {
                 #[name = "other"]
                 add = &adw::ActionRow {
                     set_title: &gettext("Another file…"),
+                    set_title_lines: 0,
                     set_use_markup: false,
                     set_activatable: true,
                     connect_activated => RebaseInput::FileClicked,
@@ -136,7 +150,7 @@ impl Component for RebaseForm {
         let model = Self {
             subject,
             offered: Vec::new(),
-            chosen: None,
+            looked: false,
             file_dialog: None,
         };
         ComponentParts { model, widgets }
@@ -163,9 +177,7 @@ impl Component for RebaseForm {
                 ));
             }
             RebaseInput::FileChosen(path) => {
-                widgets.other.set_subtitle(&format::short_path(&path));
-                self.chosen = Some(path);
-                self.propose(widgets, &sender);
+                sender.spawn_oneshot_command(move || Found::Chosen(chosen(path)));
             }
         }
     }
@@ -177,16 +189,21 @@ impl Component for RebaseForm {
         sender: ComponentSender<Self>,
         _root: &Self::Root,
     ) {
-        let names: Vec<String> = found.offered.iter().map(describe_candidate).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let offered = found.offered.into_iter();
-        self.offered = offered.map(|found| (found.path, found.format)).collect();
+        match found {
+            Found::Folder(offered, whole) => {
+                self.offered.extend(offered);
+                self.looked = true;
+                widgets.keep.set_active(whole);
+                widgets.keep_row.set_sensitive(whole);
+            }
+            Found::Chosen(offer) => self.offered.insert(0, offer),
+        }
+        let labels = self.offered.iter().map(|offer| offer.label.as_str());
+        let labels: Vec<&str> = labels.collect();
         widgets
             .candidates
-            .set_model(Some(&gtk::StringList::new(&names)));
-        widgets.candidates.set_sensitive(!names.is_empty());
-        widgets.keep.set_active(found.whole);
-        widgets.keep_row.set_sensitive(found.whole);
+            .set_model(Some(&gtk::StringList::new(&labels)));
+        widgets.candidates.set_selected(0);
         self.propose(widgets, &sender);
     }
 }
@@ -194,22 +211,26 @@ impl Component for RebaseForm {
 impl RebaseForm {
     fn propose(&self, widgets: &RebaseFormWidgets, sender: &ComponentSender<Self>) {
         let index = usize::try_from(widgets.candidates.selected()).unwrap_or(usize::MAX);
-        let offered = self.offered.get(index).cloned();
-        let elsewhere = self.chosen.clone().map(|path| {
-            let format = format_of(&path);
-            (path, format)
-        });
-        let output = match elsewhere.or(offered) {
-            Some((backing, format)) => FormOutput::Ready(draft::draft(
+        let keep = widgets.keep.is_active();
+        let output = match self.offered.get(index).filter(|_| self.looked) {
+            Some(Offer { file: None, .. }) => FormOutput::Ready(if keep {
+                image_sheets::flatten_draft(self.subject.clone())
+            } else {
+                draft::forget(self.subject.clone())
+            }),
+            Some(Offer {
+                file: Some((backing, format)),
+                ..
+            }) => FormOutput::Ready(draft::draft(
                 self.subject.clone(),
                 Wish {
-                    backing,
-                    format,
+                    backing: backing.clone(),
+                    format: *format,
                     relative: widgets.relative.is_active(),
-                    keep: widgets.keep.is_active(),
+                    keep,
                 },
             )),
-            None => FormOutput::Incomplete(Some(gettext("Choose the file to stand on."))),
+            None => FormOutput::Incomplete(Some(gettext("Looking for likely files…"))),
         };
         // A form without its window has nobody to tell.
         let _ = sender.output(output);
@@ -218,20 +239,19 @@ impl RebaseForm {
 
 /// Looks at the folder and at the chain.
 fn find(subject: &Subject) -> Found {
-    let folder = subject.path.parent().unwrap_or(&subject.path);
-    let index = FolderIndex::read(folder, &Control::new()).unwrap_or_default();
-    let header = subject.look_at_headers().ok();
-    let info = header.as_ref().and_then(|chain| chain.active().info());
-    let size = info.map_or(0, |info| info.virtual_size);
-    let recorded = info.and_then(|info| info.backing.as_ref());
-    let mut offered = candidates(&subject.path, size, recorded, &index);
-    offered.truncate(MOST);
+    let found = likely_backing_files(&subject.path, &subject.options(), &Control::new());
+    let likely = found.unwrap_or_default();
+    let mut offered: Vec<Offer> = likely.iter().take(MOST).map(offer).collect();
+    offered.push(Offer {
+        file: None,
+        label: gettext("None: it stands on its own"),
+    });
     let whole = subject.look().and_then(|chain| chain.disk()).is_ok();
-    Found { offered, whole }
+    Found::Folder(offered, whole)
 }
 
 /// "base.qcow2 · QCOW2 · 10 GiB · same name".
-fn describe_candidate(candidate: &Candidate) -> String {
+fn offer(candidate: &Candidate) -> Offer {
     let mut parts = vec![
         format::file_name(&candidate.path),
         describe::format_label(candidate.format).to_owned(),
@@ -242,7 +262,28 @@ fn describe_candidate(candidate: &Candidate) -> String {
     } else if candidate.same_size {
         parts.push(gettext("same size"));
     }
-    parts.join(" · ")
+    if candidate.recognised {
+        // Translators: with this file below, partitions or file systems are recognised on the disk.
+        parts.push(gettext("disk recognised"));
+    }
+    Offer {
+        file: Some((candidate.path.clone(), candidate.format)),
+        label: parts.join(" · "),
+    }
+}
+
+/// What the user chose elsewhere: a file that is there.
+fn chosen(path: PathBuf) -> Offer {
+    let format = format_of(&path);
+    let label = format!(
+        "{} · {}",
+        format::short_path(&path),
+        describe::format_label(format)
+    );
+    Offer {
+        file: Some((path, format)),
+        label,
+    }
 }
 
 /// By content; what nothing fits is raw.

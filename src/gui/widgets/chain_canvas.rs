@@ -80,39 +80,45 @@ impl ChainCanvas {
         &self.root
     }
 
-    /// Height that the tallest of `nodes` wants when it is `width` wide.
-    pub(crate) fn node_height(&self, nodes: &[gtk::Widget], width: i32) -> i32 {
-        // A widget without a parent has no style, so it is measured in its place.
-        let heights = nodes.iter().map(|node| {
-            if node.parent().is_none() {
-                self.places.put(node, 0.0, 0.0);
-            }
-            node.set_width_request(width);
+    /// Puts the widgets of the nodes up, to be arranged by [`Self::arrange`].
+    pub(crate) fn put(&self, nodes: Vec<gtk::Widget>) {
+        for node in &nodes {
+            self.places.put(node, 0.0, 0.0);
+        }
+        self.scene.borrow_mut().nodes = nodes;
+    }
+
+    /// Width in pixels that can be seen; 0 while it is not shown.
+    pub(crate) fn visible_width(&self) -> f64 {
+        self.root.hadjustment().page_size()
+    }
+
+    /// Height that the tallest of the nodes wants when it is `width` wide.
+    pub(crate) fn node_height(&self, width: i32) -> i32 {
+        let heights = self.nodes().into_iter().map(|node| {
+            node.set_size_request(width, -1);
             node.measure(gtk::Orientation::Vertical, width).1
         });
         heights.max().unwrap_or(0)
     }
 
-    /// Shows these nodes, already given to [`Self::node_height`], and edges.
-    pub(crate) fn show(
-        &self,
-        layout: ChainLayout,
-        nodes: Vec<gtk::Widget>,
-        edges: Vec<EdgeStyle>,
-        height: i32,
-    ) {
-        for (node, place) in nodes.iter().zip(&layout.places) {
-            node.set_height_request(height);
+    /// Gives the nodes their places and draws the edges.
+    pub(crate) fn arrange(&self, layout: ChainLayout, edges: Vec<EdgeStyle>, height: i32) {
+        for (node, place) in self.nodes().iter().zip(&layout.places) {
+            node.set_size_request(floor(place.width), height);
             self.places.move_(node, place.x, place.y);
         }
         self.drawing.set_content_width(pixels(layout.width));
         self.drawing.set_content_height(pixels(layout.height));
-        self.scene.replace(Scene {
-            layout,
-            edges,
-            nodes,
-        });
+        let mut scene = self.scene.borrow_mut();
+        scene.layout = layout;
+        scene.edges = edges;
+        drop(scene);
         self.drawing.queue_draw();
+    }
+
+    fn nodes(&self) -> Vec<gtk::Widget> {
+        self.scene.borrow().nodes.clone()
     }
 
     /// Takes everything off. Tells which node had the keyboard focus, so that it can be given to
@@ -239,4 +245,9 @@ fn set_colour(context: &cairo::Context, colour: gdk::RGBA, alpha: f64) {
 )]
 fn pixels(size: f64) -> i32 {
     size.ceil().clamp(0.0, 1e6) as i32
+}
+
+/// What fits into `size`.
+fn floor(size: f64) -> i32 {
+    pixels(size.floor())
 }
