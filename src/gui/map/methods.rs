@@ -1,6 +1,7 @@
 //! What the pane does when it is shown an image, and how its picture follows.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use platter::plot::layout::{Arrangement, Layout};
 use platter::plot::summary::Summary;
@@ -86,14 +87,19 @@ impl MapPane {
     ) {
         let key = SubjectKey::from(&*document);
         let same = self.key() == Some(key);
-        let had_contents = self.contents().is_some();
+        let before = self.contents();
         if !same {
             self.leave();
         }
         self.document = Some(document);
         if same {
-            let learnt_partitions = !had_contents && self.contents().is_some();
-            if learnt_partitions && self.arrangement == Arrangement::Partitions {
+            // Read by now, or as pending edits will make them.
+            let now = self.contents();
+            let are_others = match (&before, &now) {
+                (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+                (before, now) => before.is_some() != now.is_some(),
+            };
+            if are_others && self.arrangement == Arrangement::Partitions {
                 self.layout = None;
                 self.lay_out(widgets, sender);
             }
@@ -317,7 +323,7 @@ impl MapPane {
         if self.area.0 == 0 || self.area.1 == 0 {
             return;
         }
-        let regions = regions(self.contents().as_ref());
+        let regions = regions(self.contents().as_ref(), subject.summary.size());
         let header = self.canvas.name_height();
         let layout = match self.layout.take() {
             Some(layout) => layout.resized(&regions, header, self.area),
@@ -477,8 +483,8 @@ impl MapPane {
             });
     }
 
-    pub(super) fn contents(&self) -> Option<std::sync::Arc<platter::inspect::Contents>> {
-        self.document.as_ref()?.contents.clone()
+    pub(super) fn contents(&self) -> Option<Arc<platter::inspect::Contents>> {
+        self.document.as_ref()?.contents_to_show().cloned()
     }
 
     /// Height of a line of text in the user's font.

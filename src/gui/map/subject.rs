@@ -55,8 +55,9 @@ impl Subject {
     }
 }
 
-/// The bytes of the partitions, for the arrangement by partition.
-pub(super) fn regions(contents: Option<&Arc<Contents>>) -> Vec<Range<u64>> {
+/// The bytes of the partitions on a disk of `size` bytes, for the arrangement by partition. What
+/// pending edits put behind the end of the disk is not on the map yet.
+pub(super) fn regions(contents: Option<&Arc<Contents>>, size: u64) -> Vec<Range<u64>> {
     let Some(contents) = contents else {
         return Vec::new();
     };
@@ -65,6 +66,7 @@ pub(super) fn regions(contents: Option<&Arc<Contents>>) -> Vec<Range<u64>> {
         .partitions
         .iter()
         .filter(|partition| partition.role != Role::Extended)
-        .map(|partition| partition.range.clone())
+        .map(|partition| partition.range.start..partition.range.end.min(size))
+        .filter(|range| !range.is_empty())
         .collect()
 }
