@@ -30,6 +30,8 @@ mod overlays;
 mod repair;
 #[path = "peer/rows.rs"]
 mod rows;
+#[path = "peer/shared.rs"]
+mod shared;
 #[path = "peer/verbs.rs"]
 mod verbs;
 #[path = "peer/workshop.rs"]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::measure::{Bench, Sides, Target, run, time};
 use crate::rows::{PLATTER, QEMU};
+use crate::shared;
 use crate::workshop::Workshop;
 
 const PAIRS: usize = 5;
@@ -65,6 +66,7 @@ pub(crate) fn all(bench: &mut Bench, workshop: &Workshop) {
     if bench.wants("convert -c size") {
         sizes(workshop);
     }
+    shared::all(bench, workshop);
 }
 
 impl Row {
@@ -82,6 +84,10 @@ impl Row {
             let _ = fs::remove_file(&target);
             run(&mut Command::new("sync"));
         };
+        // The right disk first, then the time that it takes.
+        prepare();
+        convert(PLATTER, &[]);
+        run(Command::new(QEMU).arg("compare").args([&source, &target]));
         let speeds = self.modes.iter().map(|mode| {
             let once = || {
                 prepare();

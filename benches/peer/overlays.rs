@@ -24,6 +24,16 @@ struct Row {
     pairs: usize,
 }
 
+impl Row {
+    /// The layer whose disk is that of the top afterwards.
+    fn holds_the_disk(&self) -> usize {
+        match self.words {
+            ["commit", ..] => self.changes.iter().copied().min().unwrap_or(3),
+            _ => 3,
+        }
+    }
+}
+
 /// `BELOWn` stands for the file of layer n, 0 for the base.
 const ROWS: [Row; 6] = [
     Row {
@@ -104,6 +114,14 @@ fn layers(bench: &mut Bench, workshop: &Workshop) {
             command.arg(&copies[3]).stderr(Stdio::null());
             command
         };
+        if bench.wants(row.name) && row.name != "rebase -u" {
+            same_disk(
+                &chain[3],
+                &copies[row.holds_the_disk()],
+                &mut prepare,
+                &mut command(PLATTER),
+            );
+        }
         bench.prepared_pairs(
             row.name,
             &format!("qemu-img {}", row.words.join(" ")),
@@ -121,6 +139,13 @@ fn layers(bench: &mut Bench, workshop: &Workshop) {
     }
     let files: Vec<&Path> = chain.iter().map(PathBuf::as_path).collect();
     workshop.done_with(&files);
+}
+
+/// The disk of `before`, which nothing changes, is that of `after` when `command` is done.
+fn same_disk(before: &Path, after: &Path, prepare: &mut dyn FnMut(), command: &mut Command) {
+    prepare();
+    run(command);
+    run(Command::new(QEMU).arg("compare").args([before, after]));
 }
 
 fn copy(from: &Path, to: &Path) {

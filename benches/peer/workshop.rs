@@ -92,6 +92,11 @@ impl Workshop {
         if self.quick { 128 << 20 } else { 1280 << 20 }
     }
 
+    /// The raw disk written to `path`.
+    pub(crate) fn raw_at(&self, path: &Path) {
+        content(path, self.content_size(), 1).unwrap();
+    }
+
     /// A raw disk with realistic content.
     pub(crate) fn raw(&self) -> PathBuf {
         let size = self.content_size();

@@ -212,6 +212,10 @@ impl Storage for FileStorage {
             .map_err(|error| Error::io("cannot get the size", error).with_path(&self.path))
     }
 
+    fn host_file(&self) -> Option<&File> {
+        (!self.is_device).then_some(&self.file)
+    }
+
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }

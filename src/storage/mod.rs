@@ -15,6 +15,7 @@ mod sys;
 mod window;
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
@@ -90,6 +91,11 @@ pub trait Storage: Debug + Send + Sync {
         None
     }
 
+    /// The open file behind it, where there is just one, byte for byte.
+    fn host_file(&self) -> Option<&File> {
+        None
+    }
+
     /// Like [`Self::read_at`], but what lies behind the end reads as zeroes: the way a guest sees
     /// the last, cut cluster of an image file.
     ///
@@ -140,6 +146,23 @@ pub trait WritableStorage: Storage {
     /// # Errors
     /// As [`Self::write_at`]; [`ErrorKind::Unsupported`] where the host cannot reserve.
     fn allocate(&self, range: Range<u64>) -> Result<()>;
+
+    /// Whether the host can let this and `source` share space, so that copying from there with
+    /// [`Self::copy_from`] moves no bytes.
+    fn shares_with(&self, source: &dyn Storage) -> bool {
+        let _ = source;
+        false
+    }
+
+    /// Lets the host copy the bytes `range` of `source` to `offset`; shared, not copied, where it
+    /// can. `false` when it did not copy all of them.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    fn copy_from(&self, source: &dyn Storage, range: Range<u64>, offset: u64) -> Result<bool> {
+        let _ = (source, range, offset);
+        Ok(false)
+    }
 
     /// Cuts the storage or lengthens it with zeroes.
     ///

@@ -6,6 +6,7 @@
 //! no order of writes to keep, and the file belongs under another name until then.
 
 mod packing;
+mod recount;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::storage::WritableStorage;
 use crate::units::HostOffset;
 
 use packing::Packing;
+use recount::Recount;
 use tables::Tables;
 
 /// End of the host offsets that an L2 entry can hold.
@@ -175,9 +177,9 @@ impl Qcow2Builder {
         let refcounts =
             RefcountLayout::new(cluster, self.options.refcount_bits, self.tail / cluster, 0)?;
         self.check_end(refcounts.clusters().saturating_mul(cluster))?;
-        let packing = self.packing;
-        let mut shared = |index| packing.refcount(index);
-        let counts = if packing.is_empty() {
+        let mut recount = Recount::new(&self.tables, self.storage.as_ref(), cluster);
+        let mut shared = |index| recount.refcount(index);
+        let counts = if self.packing.is_empty() {
             Refcounts::Ones
         } else {
             Refcounts::Each(&mut shared)

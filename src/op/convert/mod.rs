@@ -10,6 +10,7 @@ mod keep;
 mod qcow2;
 mod raw;
 mod reader;
+mod share;
 mod source;
 mod verify;
 mod workers;

@@ -16,6 +16,7 @@ use crate::image::{
 };
 use crate::op::convert::batch::{Batch, Cut, Piece};
 use crate::op::convert::reader::{Reader, data_pieces};
+use crate::op::convert::share::{SHARED_BATCH, Share};
 use crate::op::convert::source::{RunState, Source};
 use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, InTurn, Sink};
@@ -79,7 +80,7 @@ pub(super) fn write(
         Some(_) => COMPRESSED_BATCH,
         None => BATCH,
     };
-    let cut = Cut {
+    let mut cut = Cut {
         size,
         unit: cluster,
         batch: batch.max(cluster),
@@ -103,10 +104,17 @@ pub(super) fn write(
         data_file.set_len(size).map_err(prepare)?;
     }
     let sums = options.verify.then(|| Sums::new(size, cluster));
+    let data = files.data_file.as_ref().unwrap_or(&files.image).as_ref();
+    // Clusters of a new image, of which each is where its data is.
+    let is_sparse = matches!(zeroes, Zeroes::LeaveOut | Zeroes::Reserve);
+    let can_share = !files.are_old && base.is_none() && is_sparse;
     let sink = ImageSink {
         control,
+        share: can_share
+            .then(|| Share::new(source, data, options))
+            .flatten(),
         reader: Reader::new(source, options).with_sums(sums.as_ref()),
-        data: files.data_file.as_ref().unwrap_or(&files.image).as_ref(),
+        data,
         layers: source.layers(),
         builder: InTurn::new(builder),
         base,
@@ -120,6 +128,9 @@ pub(super) fn write(
         compression,
         zeroes,
     };
+    if sink.share.is_some() {
+        cut.batch = SHARED_BATCH;
+    }
     let threads = match compression {
         Some(_) => options.compute_threads(),
         None => options.copy_threads(),
@@ -182,6 +193,7 @@ struct ImageSink<'a> {
     reader: Reader<'a>,
     /// Where guest data goes.
     data: &'a dyn WritableStorage,
+    share: Option<Share<'a>>,
     layers: &'a [Arc<dyn ImageDriver>],
     builder: InTurn<Qcow2Builder>,
     base: Option<&'a Disk>,
@@ -212,8 +224,13 @@ impl Sink for ImageSink<'_> {
             compressor,
             plan,
         } = scratch;
-        let data = &*self.reader.read(batch, data)?;
         plan.clear(self.cluster);
+        if let Some(share) = &self.share
+            && share.covers(batch)?
+        {
+            return self.put_shared(share, batch, plan, data);
+        }
+        let data = &*self.reader.read(batch, data)?;
         let mut in_data = data_pieces(batch);
         for piece in &batch.pieces {
             let at = |error| ConvertStop::new(Step::Read(piece.range.start), error);
@@ -266,6 +283,38 @@ impl Read<'_> {
 }
 
 impl ImageSink<'_> {
+    /// As [`Sink::put`], with as little reading as can be.
+    fn put_shared(
+        &self,
+        share: &Share<'_>,
+        batch: &Batch,
+        plan: &mut Plan,
+        buf: &mut Vec<u8>,
+    ) -> Result<(), ConvertStop> {
+        for piece in &batch.pieces {
+            match piece.state {
+                RunState::Data => plan.add_shared(piece.range.clone()),
+                RunState::Zero => plan.add_zeroes(piece.range.clone()),
+                // Neither a backing file nor compression.
+                RunState::Base | RunState::Compressed { .. } => {}
+            }
+        }
+        self.builder
+            .at(batch.number, |builder| plan.place(builder, self.zeroes))?;
+        for (guest, host) in plan.shared() {
+            if share.put(guest, host)? {
+                continue;
+            }
+            // At most a batch.
+            buf.resize(length(guest.end - guest.start), 0);
+            self.reader.read_piece(buf, guest.start)?;
+            self.data
+                .write_at(buf, host)
+                .map_err(|error| ConvertStop::new(Step::Write(guest.start), error))?;
+        }
+        Ok(())
+    }
+
     fn decide_zeroes(&self, piece: &Piece, plan: &mut Plan) -> Result<(), Error> {
         let (Zeroes::Mark | Zeroes::Fill | Zeroes::Write, Some(base)) = (self.zeroes, self.base)
         else {

@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::image::{self, Before, Format, Preallocation, create_raw};
 use crate::op::convert::batch::{Batch, Cut};
 use crate::op::convert::reader::{Reader, data_pieces};
+use crate::op::convert::share::{SHARED_BATCH, Share};
 use crate::op::convert::source::{RunState, Source};
 use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, Sink};
@@ -41,6 +42,9 @@ pub(super) fn write(
         reader: Reader::new(source, options).with_sums(sums.as_ref()),
         storage: storage.as_ref(),
         control,
+        share: (before == Before::Nothing && preallocation == Preallocation::Off)
+            .then(|| Share::new(source, storage.as_ref(), options))
+            .flatten(),
         sparse: options.sparse,
         zeroes: match (before, options.sparse) {
             _ if preallocation == Preallocation::Full => Zeroes::Write,
@@ -49,13 +53,16 @@ pub(super) fn write(
             (Before::Nothing, _) => Zeroes::LeaveOut,
         },
     };
-    let cut = Cut {
+    let mut cut = Cut {
         size,
         unit: UNIT,
         batch: BATCH,
         stored_unit: 0,
         has_base: false,
     };
+    if sink.share.is_some() {
+        cut.batch = SHARED_BATCH;
+    }
     let threads = options.copy_threads();
     workers::run(source, cut, &sink, threads, control)?;
     let Some(sums) = &sums else {
@@ -74,6 +81,7 @@ struct RawSink<'a> {
     reader: Reader<'a>,
     storage: &'a dyn WritableStorage,
     control: &'a Control,
+    share: Option<Share<'a>>,
     sparse: usize,
     zeroes: Zeroes,
 }
@@ -95,6 +103,11 @@ impl Sink for RawSink<'_> {
     type Scratch = Vec<u8>;
 
     fn put(&self, batch: &Batch, scratch: &mut Vec<u8>) -> Result<(), ConvertStop> {
+        if let Some(share) = &self.share
+            && share_all(share, batch)?
+        {
+            return Ok(());
+        }
         let data = self.reader.read(batch, scratch)?;
         for (piece, range) in data_pieces(batch) {
             let start = piece.range.start;
@@ -129,4 +142,14 @@ impl Sink for RawSink<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether all data of the batch is there now, without having been read.
+fn share_all(share: &Share<'_>, batch: &Batch) -> Result<bool, ConvertStop> {
+    for (piece, _) in data_pieces(batch) {
+        if !share.put(&piece.range, piece.range.start)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -61,7 +61,8 @@ impl<'a> Reader<'a> {
         Ok(buf)
     }
 
-    fn read_piece(&self, buf: &mut [u8], offset: u64) -> Result<(), ConvertStop> {
+    /// Fills `buf` from the guest offset `offset`.
+    pub(super) fn read_piece(&self, buf: &mut [u8], offset: u64) -> Result<(), ConvertStop> {
         match self.source.read_at(buf, offset) {
             Err(_) if self.options.salvage => {
                 for (index, sector) in buf.chunks_mut(SECTOR).enumerate() {

@@ -1,10 +1,13 @@
 //! Writing to a regular file or a block device of the host.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::{FallocateFlags, IFlags, fallocate, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{
+    FallocateFlags, IFlags, copy_file_range, fallocate, fstatfs, ioctl_getflags, ioctl_setflags,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +74,37 @@ impl WritableStorage for FileStorage {
         }
     }
 
+    fn shares_with(&self, source: &dyn Storage) -> bool {
+        let Some(source) = source.host_file() else {
+            return false;
+        };
+        let device = |file: &File| file.metadata().ok().map(|metadata| metadata.dev());
+        has_shared_extents(&self.file) && device(&self.file) == device(source)
+    }
+
+    fn copy_from(&self, source: &dyn Storage, range: Range<u64>, offset: u64) -> Result<bool> {
+        let Some(source) = source.host_file() else {
+            return Ok(false);
+        };
+        let (mut from, mut to) = (range.start, offset);
+        while from < range.end {
+            let length = usize::try_from(range.end - from).unwrap_or(usize::MAX);
+            let copied =
+                copy_file_range(source, Some(&mut from), &self.file, Some(&mut to), length);
+            match copied {
+                Ok(0) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::NOSPC | Errno::DQUOT) => {
+                    let error = io::Error::from(Errno::NOSPC);
+                    return Err(self.write_error("cannot share space".into(), error, to));
+                }
+                // Reading and writing tells why, or works.
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     fn set_len(&self, length: u64) -> Result<()> {
         if self.is_device {
             return if length <= self.size()? {
@@ -92,6 +126,19 @@ impl WritableStorage for FileStorage {
             .sync_data()
             .map_err(|error| Error::io("cannot flush", error).with_path(&self.path))
     }
+}
+
+/// File systems on which files can share extents, so that a copy costs next to nothing. Others copy
+/// more slowly inside the kernel than by reading and writing.
+fn has_shared_extents(file: &File) -> bool {
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683e;
+    fstatfs(file).is_ok_and(|status| {
+        // The type of the field differs between architectures.
+        #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "see above")]
+        let magic = status.f_type as u64;
+        matches!(magic, XFS | BTRFS)
+    })
 }
 
 impl FileStorage {

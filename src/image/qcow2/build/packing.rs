@@ -1,10 +1,10 @@
 //! Where compressed clusters lie: byte behind byte, several in a host cluster, each of which is
 //! counted.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-/// The places of compressed clusters, and how many of them each host cluster holds.
+/// The places of compressed clusters. How many of them each host cluster holds is not remembered,
+/// as that would grow with the file: [`super::recount`] reads it from the tables.
 #[derive(Debug)]
 pub(super) struct Packing {
     cluster: u64,
@@ -12,11 +12,8 @@ pub(super) struct Packing {
     max_refcount: u64,
     /// What is left of the last host cluster that was begun.
     gap: Range<u64>,
-    /// By host cluster: compressed clusters that reach into it, as far as a byte can say; 0 for
-    /// host clusters of anything else.
-    counts: Vec<u8>,
-    /// Where a byte cannot.
-    large: HashMap<u64, u64>,
+    /// The last host cluster that was counted, and how many compressed clusters reach into it.
+    last: (u64, u64),
 }
 
 impl Packing {
@@ -25,8 +22,7 @@ impl Packing {
             cluster,
             max_refcount: u64::MAX >> (64 - refcount_bits.clamp(1, 64)),
             gap: 0..0,
-            counts: Vec::new(),
-            large: HashMap::new(),
+            last: (0, 0),
         }
     }
 
@@ -58,45 +54,20 @@ impl Packing {
     /// Counts a compressed cluster whose data is at `host`.
     pub(super) fn count(&mut self, host: u64, length: u64) {
         let clusters = host / self.cluster..(host + length).div_ceil(self.cluster);
-        for index in clusters {
-            let Ok(at) = usize::try_from(index) else {
-                continue;
-            };
-            if self.counts.len() <= at {
-                self.counts.resize(at + 1, 0);
-            }
-            match self.counts[at].checked_add(1) {
-                Some(count) => self.counts[at] = count,
-                None => *self.large.entry(index).or_insert(u64::from(u8::MAX)) += 1,
-            }
+        if clusters.contains(&self.last.0) && clusters.end == self.last.0 + 1 {
+            self.last.1 += 1;
+        } else if clusters.end > self.last.0 + 1 {
+            self.last = (clusters.end - 1, 1);
         }
     }
 
     /// No cluster was compressed.
     pub(super) fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
-    /// How often a host cluster is referenced; everything else is once.
-    pub(super) fn refcount(&self, index: u64) -> u64 {
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        match self.counts.get(at) {
-            Some(&u8::MAX) => self
-                .large
-                .get(&index)
-                .copied()
-                .unwrap_or(u64::from(u8::MAX)),
-            Some(&count) => u64::from(count.max(1)),
-            None => 1,
-        }
+        self.last.1 == 0
     }
 
     fn refcount_in_gap(&self) -> u64 {
-        if self.gap.is_empty() {
-            0
-        } else {
-            self.refcount(self.gap.start / self.cluster)
-        }
+        if self.gap.is_empty() { 0 } else { self.last.1 }
     }
 }
 
@@ -122,8 +93,7 @@ mod tests {
         assert_eq!(tail, 6144);
         assert_eq!(place(124, &mut tail), 6020);
         assert_eq!(place(10, &mut tail), 6144);
-        let counts: Vec<_> = (0..8).map(|index| packing.refcount(index)).collect();
-        assert_eq!(counts, [1, 2, 1, 1, 1, 2, 1, 1]);
+        assert!(!packing.is_empty());
     }
 
     #[test]
@@ -141,7 +111,7 @@ mod tests {
             let host = packing.place(None, 100, &mut tail);
             packing.count(host, 100);
         }
-        assert_eq!((tail, packing.refcount(0)), (1 << 21, 1000));
+        assert_eq!((tail, packing.refcount_in_gap()), (1 << 21, 1000));
     }
 
     #[test]

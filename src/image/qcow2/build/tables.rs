@@ -76,6 +76,16 @@ impl Tables {
         Ok(())
     }
 
+    /// The entries of the L1 table, as far as their tables were written.
+    pub(super) fn l1(&self) -> &[u64] {
+        &self.l1
+    }
+
+    /// Bytes of an L2 entry.
+    pub(super) fn entry_size(&self) -> usize {
+        self.entry_size
+    }
+
     /// Writes the L1 table at the end of the file; where. An empty table is nowhere.
     pub(super) fn write_l1(&self, tail: &mut u64, storage: &dyn WritableStorage) -> Result<u64> {
         if self.l1.is_empty() {

@@ -101,6 +101,44 @@ fn every_width_of_refcounts_counts_what_shares_a_cluster() {
 }
 
 #[test]
+fn compressed_clusters_before_and_behind_much_data_are_counted() {
+    const GAP: u64 = 16 << 20;
+    built(options(64 << 20), |builder, memory| {
+        for start in [0, GAP + 409_600] {
+            for cluster in 0..100 {
+                let guest = start + cluster * 4096;
+                let host = builder.place_compressed(guest, 3000).unwrap();
+                memory.write_at(&[1; 3000], host.0).unwrap();
+            }
+            if start == 0 {
+                let data = 409_600..GAP + 409_600;
+                let host = builder.place_data(data, Filled::All).unwrap();
+                memory.write_at(&[2; 4096], host.0 + GAP - 4096).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn stored_clusters_out_of_order_are_counted() {
+    built(options(1 << 20), |builder, memory| {
+        for group in 0..4 {
+            let clusters: Vec<_> = [5000, 0, 1000, 4000]
+                .into_iter()
+                .zip(group * 4..)
+                .map(|(at, cluster)| StoredCluster {
+                    guest: cluster * 4096,
+                    host: HostOffset(8192 + at),
+                    length: 700,
+                })
+                .collect();
+            let host = builder.place_stored(&clusters, 8192..8192 + 5700).unwrap();
+            memory.write_at(&[1; 5700], host.0).unwrap();
+        }
+    });
+}
+
+#[test]
 fn subclusters_are_told_apart() {
     let options = Qcow2Options {
         cluster_size: 16384,

@@ -26,7 +26,7 @@ pub enum Refcounts<'a> {
     Ones,
     /// As the function says for a cluster's index. It is called once for each, in order, also for
     /// the clusters of the refcount structures.
-    Each(&'a mut dyn FnMut(u64) -> u64),
+    Each(&'a mut dyn FnMut(u64) -> Result<u64>),
 }
 
 impl RefcountLayout {
@@ -127,7 +127,7 @@ impl RefcountLayout {
                     piece.clear();
                     piece.resize(as_length(count * self.cluster_size), 0);
                     for index in 0..in_file.min(count * per_block) {
-                        let value = of(block * per_block + index);
+                        let value = of(block * per_block + index)?;
                         self.put(&mut piece, as_length(index), value)?;
                     }
                 }
@@ -203,7 +203,7 @@ mod tests {
                 assert_eq!(layout.blocks, layout.clusters().div_ceil(per_block));
                 assert_eq!(layout.table_clusters, (layout.blocks * 8).div_ceil(512));
                 let ones = written(&layout, Refcounts::Ones);
-                let each = written(&layout, Refcounts::Each(&mut |_| 1));
+                let each = written(&layout, Refcounts::Each(&mut |_| Ok(1)));
                 assert!(ones == each, "{bits} {first} {behind}");
                 let table_end = as_length((first + layout.table_clusters) * 512);
                 let set: u32 = ones[table_end..].iter().map(|byte| byte.count_ones()).sum();
@@ -218,7 +218,7 @@ mod tests {
         assert!(RefcountLayout::new(512, 64, u64::MAX, 1).is_err());
         let layout = RefcountLayout::new(512, 2, 1, 8).unwrap();
         let memory = MemoryStorage::new(Vec::new());
-        let result = layout.write(&memory, Refcounts::Each(&mut |_| 4), &Control::new());
+        let result = layout.write(&memory, Refcounts::Each(&mut |_| Ok(4)), &Control::new());
         assert!(result.is_err());
     }
 }

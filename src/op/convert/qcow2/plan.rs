@@ -36,6 +36,8 @@ enum Part {
         writes: Range<usize>,
         bitmaps: Range<usize>,
     },
+    /// Data that was not read: shared with the source, if that works.
+    Shared(Range<u64>),
     Compressed {
         guest: u64,
         packed: Range<usize>,
@@ -68,6 +70,19 @@ impl Plan {
             return;
         }
         self.parts.push((Part::Zeroes(guest), 0));
+    }
+
+    /// Data that the target shares with the source. It begins at a cluster.
+    pub(super) fn add_shared(&mut self, guest: Range<u64>) {
+        self.parts.push((Part::Shared(guest), 0));
+    }
+
+    /// What is to be shared, and where in the target.
+    pub(super) fn shared(&self) -> impl Iterator<Item = (&Range<u64>, u64)> {
+        self.parts.iter().filter_map(|(part, host)| match part {
+            Part::Shared(guest) => Some((guest, *host)),
+            _ => None,
+        })
     }
 
     /// Data at `guest`, which is at `at` in the batch's buffer. It begins and ends at multiples of
@@ -222,6 +237,10 @@ impl Plan {
                     let placed = builder.place_data(guest.clone(), filled);
                     (guest.start, placed.map(Some))
                 }
+                Part::Shared(guest) => {
+                    let placed = builder.place_data(guest.clone(), Filled::All);
+                    (guest.start, placed.map(Some))
+                }
                 Part::Compressed { guest, packed } => {
                     let placed = builder.place_compressed(*guest, packed.len() as u64);
                     (*guest, placed.map(Some))
@@ -263,6 +282,7 @@ impl Plan {
                     };
                     written.map_err(|stop| ConvertStop::new(Step::Write(guest.start), stop))?;
                 }
+                Part::Shared(_) => {}
                 Part::Data { guest, writes, .. } => {
                     for (offset, range) in &self.writes[writes.clone()] {
                         let host = host + (offset - guest.start);

@@ -1,0 +1,146 @@
+//! Conversions on a file system whose files can share extents: the target has the same disk, and
+//! takes no space of its own. Needs a loop mount of XFS, so root and a host that allows it; where
+//! that is not to be had, the test says so and is no more than that.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{ours, run, tool};
+
+const MIB: u64 = 1 << 20;
+
+/// An XFS in a file, mounted until this is dropped.
+struct Mount {
+    folder: tempfile::TempDir,
+}
+
+impl Mount {
+    /// The reason when there can be none.
+    fn new() -> Result<Self, String> {
+        let folder = common::scratch();
+        let image = folder.path().join("xfs.img");
+        // The smallest that mkfs.xfs makes.
+        File::create(&image).unwrap().set_len(512 * MIB).unwrap();
+        let place = folder.path().join("mount");
+        fs::create_dir(&place).unwrap();
+        for (program, words) in [
+            ("mkfs.xfs", &["-q", "-m", "reflink=1"][..]),
+            ("mount", &["-t", "xfs", "-o", "loop"]),
+        ] {
+            let mut command = Command::new(program);
+            command.args(words).arg(&image);
+            if program == "mount" {
+                command.arg(&place);
+            }
+            let output = command
+                .output()
+                .map_err(|error| format!("{program}: {error}"))?;
+            if !output.status.success() {
+                let message = String::from_utf8_lossy(&output.stderr);
+                return Err(format!("{program}: {}", message.trim()));
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("mount").join(name)
+    }
+
+    /// Bytes in use, everything written.
+    fn used(&self) -> u64 {
+        run(Command::new("sync").arg("-f").arg(self.path("")));
+        let text = run(Command::new("df")
+            .args(["-B1", "--output=used"])
+            .arg(self.path("")));
+        text.lines().last().unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path("")).status();
+    }
+}
+
+/// 64 MiB with 24 MiB of data, of which the end is part of a cluster.
+fn make_disk(path: &Path) {
+    let size = 64 * MIB + 512;
+    let file = File::create(path).unwrap();
+    file.set_len(size).unwrap();
+    let mut state = 1_u64;
+    let bytes: Vec<u8> = (0..8 * MIB)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        })
+        .collect();
+    for at in [0, 20 * MIB + 4096, 40 * MIB + 65536] {
+        file.write_all_at(&bytes, at).unwrap();
+    }
+    file.write_all_at(b"the end", size - 512).unwrap();
+}
+
+#[test]
+fn converted_disks_share_their_space() {
+    let mount = match Mount::new() {
+        Ok(mount) => mount,
+        Err(reason) => {
+            eprintln!("not run, there is no loop mount of XFS: {reason}");
+            return;
+        }
+    };
+    let raw = mount.path("disk.raw");
+    make_disk(&raw);
+    let plain = mount.path("disk.qcow2");
+    for (from, to, format, options) in [
+        ("disk.raw", "disk.qcow2", "qcow2", ""),
+        ("disk.qcow2", "again.qcow2", "qcow2", ""),
+        ("disk.qcow2", "again.raw", "raw", ""),
+        ("disk.raw", "copy.raw", "raw", ""),
+        ("disk.raw", "subclusters.qcow2", "qcow2", "extended_l2=on"),
+        (
+            "disk.raw",
+            "metadata.qcow2",
+            "qcow2",
+            "preallocation=metadata",
+        ),
+        // Clusters that are smaller than blocks of the host.
+        ("disk.raw", "small.qcow2", "qcow2", "cluster_size=512"),
+    ] {
+        let before = mount.used();
+        let target = mount.path(to);
+        let mut command = ours();
+        command.args(["convert", "-O", format]);
+        if !options.is_empty() {
+            command.args(["-o", options]);
+        }
+        run(command.arg(mount.path(from)).arg(&target));
+        run(tool("qemu-img").arg("compare").args([&raw, &target]));
+        if format == "qcow2" {
+            run(tool("qemu-img").arg("check").arg(&target));
+        }
+        let took = mount.used().saturating_sub(before);
+        if !options.starts_with("cluster_size") {
+            assert!(took < 4 * MIB, "{from} to {to}: {took} bytes");
+        }
+        if target != plain {
+            fs::remove_file(&target).unwrap();
+        }
+    }
+    // Who writes to one does not change the other.
+    let target = mount.path("copy.raw");
+    run(ours().args(["convert", "-O", "raw"]).args([&raw, &target]));
+    let file = File::options().write(true).open(&target).unwrap();
+    file.write_all_at(&[7; 4096], 4096).unwrap();
+    drop(file);
+    run(tool("qemu-img").arg("compare").args([&raw, &plain]));
+}
