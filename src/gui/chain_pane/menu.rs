@@ -9,6 +9,7 @@ use relm4::gtk::{self, gdk, gio, glib, prelude::*};
 use super::{ChainInput, ChainPane};
 use crate::i18n::gettext;
 use crate::image_operation::ImageOperation;
+use crate::widgets::context_menu::ContextMenu;
 
 /// Something that can be done with a node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,7 +119,12 @@ pub(super) fn model() -> gio::Menu {
 }
 
 /// Brings the menu up from the pointer, or from the menu key on a node that has the focus.
-pub(super) fn connect(button: &gtk::Button, node: usize, sender: &ComponentSender<ChainPane>) {
+pub(super) fn connect(
+    button: &gtk::Button,
+    node: usize,
+    menu: &ContextMenu,
+    sender: &ComponentSender<ChainPane>,
+) {
     let ask = {
         let input = sender.input_sender().clone();
         move || {
@@ -129,42 +135,26 @@ pub(super) fn connect(button: &gtk::Button, node: usize, sender: &ComponentSende
     let click = gtk::GestureClick::builder()
         .button(gdk::BUTTON_SECONDARY)
         .build();
-    let (clicked, asked) = (button.downgrade(), ask.clone());
+    let (clicked, asked, shown) = (button.downgrade(), ask.clone(), menu.clone());
     click.connect_pressed(move |_, _, x, y| {
         if let Some(button) = clicked.upgrade() {
             asked();
-            #[allow(clippy::cast_possible_truncation, reason = "pixels of a window")]
-            popup(&button, &gdk::Rectangle::new(x as i32, y as i32, 1, 1));
+            shown.popup(&button, x, y);
         }
     });
     button.add_controller(click);
     let keys = gtk::ShortcutController::new();
     for trigger in ["Menu", "<Shift>F10"] {
-        let asked = ask.clone();
+        let (asked, shown) = (ask.clone(), menu.clone());
         let action = gtk::CallbackAction::new(move |widget, _| {
             asked();
-            let place = gdk::Rectangle::new(0, widget.height(), widget.width().min(40), 1);
-            popup(widget, &place);
+            shown.popup(widget, 0.0, f64::from(widget.height()));
             glib::Propagation::Stop
         });
         let trigger = gtk::ShortcutTrigger::parse_string(trigger);
         keys.add_shortcut(gtk::Shortcut::new(trigger, Some(action)));
     }
     button.add_controller(keys);
-}
-
-fn popup(parent: &impl IsA<gtk::Widget>, place: &gdk::Rectangle) {
-    let popover = gtk::PopoverMenu::from_model(Some(&model()));
-    popover.set_parent(parent);
-    popover.set_pointing_to(Some(place));
-    popover.set_has_arrow(false);
-    popover.set_halign(gtk::Align::Start);
-    popover.connect_closed(|popover| {
-        // The action of the item that was chosen comes after this.
-        let popover = popover.clone();
-        glib::idle_add_local_once(move || popover.unparent());
-    });
-    popover.popup();
 }
 
 /// The file of a node, where there is one to do something with.

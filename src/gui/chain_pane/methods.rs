@@ -17,6 +17,7 @@ use crate::pane::{PaneInput, PaneOutput};
 use crate::session::Document;
 use crate::subject::Subject;
 use crate::widgets::chain_canvas::EdgeStyle;
+use crate::widgets::context_menu::ContextMenu;
 
 impl ChainPane {
     pub(super) fn handle_pane(&mut self, input: PaneInput, sender: &ComponentSender<Self>) {
@@ -170,7 +171,7 @@ impl ChainPane {
             .map(|(index, (node, text))| {
                 let active = node.kinship == Kinship::Active;
                 let button = node::build(text, active, node.missing);
-                connect(&button, index, sender);
+                connect(&button, index, &self.menu, sender);
                 button.upcast()
             })
             .collect();
@@ -243,7 +244,12 @@ impl ChainPane {
 }
 
 /// Tells the pane of clicks, and of the node that has the focus.
-fn connect(button: &gtk::Button, node: usize, sender: &ComponentSender<ChainPane>) {
+fn connect(
+    button: &gtk::Button,
+    node: usize,
+    menu: &ContextMenu,
+    sender: &ComponentSender<ChainPane>,
+) {
     let send = |message: fn(usize) -> ChainInput| {
         let input = sender.input_sender().clone();
         move || {
@@ -253,7 +259,7 @@ fn connect(button: &gtk::Button, node: usize, sender: &ComponentSender<ChainPane
     };
     let activated = send(ChainInput::NodeActivated);
     button.connect_clicked(move |_| activated());
-    menu::connect(button, node, sender);
+    menu::connect(button, node, menu, sender);
     let focused = send(ChainInput::NodeFocused);
     button.connect_has_focus_notify(move |button| {
         if button.has_focus() {

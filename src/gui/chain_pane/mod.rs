@@ -23,6 +23,7 @@ use crate::i18n::gettext;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
 use crate::widgets::chain_canvas::ChainCanvas;
+use crate::widgets::context_menu::ContextMenu;
 
 /// The pane's model.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct ChainPane {
     /// What is said of it.
     pointed: String,
     actions: gio::SimpleActionGroup,
+    menu: ContextMenu,
     /// Width of the list that is drawn instead of the graph, in pixels, where there is no room.
     list_width: Option<f64>,
     /// Numbers the requests for a family; older answers are dropped.
@@ -112,6 +114,7 @@ impl Component for ChainPane {
             node: 0,
             pointed: String::new(),
             actions: menu::actions(&sender),
+            menu: ContextMenu::new(&root, &menu::model()),
             list_width: None,
             request: 0,
             control: Control::new(),

@@ -1,6 +1,6 @@
 //! What can be done in the pane, as actions: buttons, menus and keys all lead here.
 
-use relm4::gtk::{self, gio, glib, prelude::*};
+use relm4::gtk::{self, gio, prelude::*};
 use relm4::{ComponentSender, Sender};
 
 use super::{Partitions, PartitionsInput};
@@ -246,19 +246,4 @@ fn add(bar: &gtk::FlowBox, child: &impl IsA<gtk::Widget>) {
         .focusable(false)
         .build();
     bar.insert(&place, -1);
-}
-
-/// Shows the menu of a partition at a place of `parent`.
-pub(super) fn popup(parent: &gtk::Widget, place: &gtk::gdk::Rectangle) {
-    let popover = gtk::PopoverMenu::from_model(Some(&menu(true)));
-    popover.set_parent(parent);
-    popover.set_pointing_to(Some(place));
-    popover.set_has_arrow(false);
-    popover.set_halign(gtk::Align::Start);
-    popover.connect_closed(|popover| {
-        // The action of the item that was chosen comes after this.
-        let popover = popover.clone();
-        glib::idle_add_local_once(move || popover.unparent());
-    });
-    popover.popup();
 }

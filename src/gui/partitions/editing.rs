@@ -10,7 +10,7 @@ use platter::table::{Role, TableKind};
 use relm4::ComponentSender;
 use relm4::gtk::{self, prelude::*};
 
-use super::actions::{self, Deed};
+use super::actions::Deed;
 use super::edit_dialog::Asking;
 use super::target::{self, Target};
 use super::{Partitions, dialogs};
@@ -87,7 +87,8 @@ impl Partitions {
             }
             StripOutput::MenuRequested(segment, place) => {
                 self.select_segment(segment);
-                actions::popup(&self.strip.menu_parent(), &place);
+                let (x, y) = place;
+                self.menu.popup(&self.strip.bar_widget(), x, y);
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::i18n::gettext;
 use crate::pane::PaneInput;
 use crate::session::Document;
 use crate::widgets::columns;
+use crate::widgets::context_menu::ContextMenu;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::strip_editor::StripEditor;
 
@@ -26,7 +27,11 @@ const COLUMN_WIDTH: i32 = 340;
 const COLUMN_SPACING: i32 = 24;
 
 impl Partitions {
-    pub(super) fn new(background: Background, sender: &ComponentSender<Self>) -> Self {
+    pub(super) fn new(
+        root: &gtk::Stack,
+        background: Background,
+        sender: &ComponentSender<Self>,
+    ) -> Self {
         let input = sender.input_sender().clone();
         let strip = StripEditor::new(&gettext("Partitions"), move |output| {
             input.emit(PartitionsInput::Strip(output));
@@ -55,6 +60,7 @@ impl Partitions {
             table,
             pending: PendingList::new(),
             actions: Actions::new(sender),
+            menu: ContextMenu::new(root, &super::actions::menu(true)),
             damage: list(),
             details,
             columns,

@@ -28,6 +28,7 @@ use crate::background::Background;
 use crate::disk_layout::Stretch;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
+use crate::widgets::context_menu::ContextMenu;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::strip_editor::StripEditor;
 use actions::Actions;
@@ -53,6 +54,7 @@ pub(crate) struct Partitions {
     table: Table,
     pending: PendingList,
     actions: Actions,
+    menu: ContextMenu,
     damage: FactList,
     /// What the table says of the selected partition, and what is in it.
     details: [FactList; 2],
@@ -124,7 +126,7 @@ impl Component for Partitions {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let model = Self::new(init.background, &sender);
+        let model = Self::new(&root, init.background, &sender);
         let widgets = view_output!();
         model.actions.install(&root, sender.input_sender());
         ComponentParts { model, widgets }

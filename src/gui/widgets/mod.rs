@@ -2,6 +2,7 @@
 
 pub(crate) mod chain_canvas;
 pub(crate) mod columns;
+pub(crate) mod context_menu;
 pub(crate) mod error_box;
 pub(crate) mod fact_list;
 pub(crate) mod fill;

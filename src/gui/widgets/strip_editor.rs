@@ -41,14 +41,14 @@ pub(crate) struct EditorSegment {
 }
 
 /// What the user did.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StripOutput {
     /// Selected this segment.
     Selected(usize),
     /// Gave this segment other bytes.
     Changed(usize, Range<u64>),
     /// Asked what can be done with this segment, at this place of the strip.
-    MenuRequested(usize, gdk::Rectangle),
+    MenuRequested(usize, (f64, f64)),
 }
 
 /// The strip.
@@ -402,15 +402,14 @@ impl StripEditor {
         let editor = self.clone();
         click.connect_pressed(move |_, _, x, y| {
             if let Some(segment) = editor.strip().segment_at(editor.mirrored(x)) {
-                let place = gdk::Rectangle::new(pixels(x), pixels(y), 1, 1);
-                (editor.0.output)(StripOutput::MenuRequested(segment, place));
+                (editor.0.output)(StripOutput::MenuRequested(segment, (x, y)));
             }
         });
         self.0.bar.borrow().root().add_controller(click);
     }
 
     /// The widget that places of [`StripOutput::MenuRequested`] are relative to.
-    pub(crate) fn menu_parent(&self) -> gtk::Widget {
+    pub(crate) fn bar_widget(&self) -> gtk::Widget {
         self.0.bar.borrow().root().clone().upcast()
     }
 }
