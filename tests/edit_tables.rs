@@ -230,3 +230,21 @@ fn partitions_are_copied_within_a_disk_and_from_another() {
     let why = refusal(&image, "copy 7 100M");
     assert!(why.contains("no partition 7"), "{why}");
 }
+
+#[test]
+fn partitions_change_places_by_way_of_free_space() {
+    let folder = common::scratch();
+    let script = "label: gpt\nstart=1M,size=20M\nstart=21M,size=20M\n";
+    let image = disk(folder.path(), "disk.raw", 64, script);
+    edit(&image, &["format 1 ext4 first", "format 2 ext4 second"]);
+    let before = fs::read(&image).unwrap();
+    edit(&image, &["move 1 41M", "move 2 1M", "move 1 21M"]);
+    judge(&image, true);
+    let after = fs::read(&image).unwrap();
+    assert!(before[MIB..21 * MIB] == after[21 * MIB..41 * MIB]);
+    assert!(before[21 * MIB..41 * MIB] == after[MIB..21 * MIB]);
+    common::run(platter().args(["undo", "-f", "raw"]).arg(&image));
+    let undone = fs::read(&image).unwrap();
+    // What no partition holds is nobody's.
+    assert!(undone[..41 * MIB] == before[..41 * MIB] && undone[61 * MIB..] == before[61 * MIB..]);
+}

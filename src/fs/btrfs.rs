@@ -1,5 +1,7 @@
 //! btrfs: the first superblock, as the on-disk format documentation of btrfs lays it down.
 
+mod grow;
+
 use uuid::Uuid;
 
 use super::volume::Volume;
@@ -7,6 +9,8 @@ use super::{FileSystem, FsKind, Usage};
 use crate::codec::{Fields, utf8};
 use crate::error::Result;
 use crate::units::ByteSize;
+
+pub(in crate::fs) use grow::grow;
 
 const SUPERBLOCK: usize = 64 << 10;
 const LENGTH: usize = 4096;

@@ -16,6 +16,7 @@
 //! | `sheet` | what a user is told before it is applied |
 //! | `by_hand` | the commands that would do the same |
 //! | `smallest` | how small a partition can be made |
+//! | `order` | in which order partitions move
 //! | `trial` | carrying it out without touching the image |
 //! | `apply` | making it real, going on after a crash, undoing |
 //! | `place` | where the journal of an image is, and whose it is |
@@ -27,6 +28,7 @@ mod cost;
 mod draft;
 #[cfg(test)]
 mod fixture;
+mod order;
 mod parse;
 mod pending;
 mod place;

@@ -56,9 +56,31 @@ pub enum Capability {
     Never(&'static str),
 }
 
+/// The packages that a program is in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Packages {
+    /// On Debian, Ubuntu and most others.
+    pub debian: &'static str,
+    /// On Fedora and its relatives.
+    pub fedora: &'static str,
+}
+
+/// Where a program of [`Capability::Missing`] comes from, by the name of its package there.
+#[must_use]
+pub fn packages(package: &'static str) -> Packages {
+    Packages {
+        debian: package,
+        fedora: match package {
+            "ntfs-3g" => "ntfsprogs",
+            other => other,
+        },
+    }
+}
+
 const NOT_A_FILE_SYSTEM: &str = "this is no file system that can be changed on its own";
 
-/// Whether `action` is possible for file systems of `kind` on this host.
+/// Whether `action` is possible for file systems of `kind` on this host. It looks whether programs
+/// are there and runs none: a menu may ask as often as it likes.
 #[must_use]
 pub fn capability(kind: FsKind, action: Action) -> Capability {
     match needed(kind, action) {
@@ -98,7 +120,7 @@ fn needed(kind: FsKind, action: Action) -> Need {
             Make => Need::Tool("mkfs.fat", "dosfstools"),
             Check | Repair => Need::Tool("fsck.fat", "dosfstools"),
             Label | Uuid => Need::Tool("fatlabel", "dosfstools"),
-            Grow | Shrink => Need::Never("FAT file systems cannot be resized yet"),
+            Grow | Shrink => Need::Native,
         },
         FsKind::Ntfs => match action {
             Make => Need::Tool("mkfs.ntfs", "ntfs-3g"),
@@ -124,9 +146,7 @@ fn needed(kind: FsKind, action: Action) -> Need {
             Make => Need::Tool("mkfs.btrfs", "btrfs-progs"),
             Check | Label => Need::Tool("btrfs", "btrfs-progs"),
             Uuid => Need::Tool("btrfstune", "btrfs-progs"),
-            Grow => Need::Never(
-                "btrfs grows only while it is mounted: run btrfs filesystem resize in the guest",
-            ),
+            Grow => Need::Native,
             Shrink => Need::Never("btrfs can be made smaller only while it is mounted"),
             Repair => Need::Never("repairing btrfs this way does more harm than good"),
         },

@@ -12,6 +12,9 @@
 //! | `scratch` | the copy that it works on |
 //! | `commands` | how each tool is called, and what it says |
 //! | `swap` | swap areas, which need no tool |
+//!
+//! What else needs no tool is with its file system: FAT is resized by [`crate::fs`]' own code, and so
+//! is the one number changed that makes btrfs larger.
 
 mod capability;
 mod commands;
@@ -21,11 +24,12 @@ mod tool;
 
 use std::path::Path;
 
-pub use capability::{Action, Capability, capability};
+pub use capability::{Action, Capability, Packages, capability, packages};
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::FsKind;
+use crate::fs::{FsKind, btrfs, fat, ntfs};
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::MIB;
 
@@ -84,8 +88,12 @@ pub fn change(
         Change::Label(_) => (kind, Action::Label),
         Change::NewUuid => (kind, Action::Uuid),
     };
+    if kind == FsKind::Ntfs && action != Action::Make {
+        let resizes = matches!(action, Action::Grow | Action::Shrink);
+        judge_ntfs(partition, resizes)?;
+    }
     match capability(kind, action) {
-        Capability::Native => Ok(swap::change(partition, change)?),
+        Capability::Native => native(partition, kind, change, control),
         Capability::Tool { .. } => {
             let commands = commands::of_change(kind, change, partition.size()?)?;
             let content = match change {
@@ -99,6 +107,34 @@ pub fn change(
         }
         Capability::Missing { program, package } => Err(missing(program, package).into()),
         Capability::Never(reason) => Err(Error::unsupported(reason).into()),
+    }
+}
+
+fn native(
+    partition: &dyn WritableStorage,
+    kind: FsKind,
+    change: &Change,
+    control: &Control,
+) -> Result<Outcome, Stop> {
+    let size = partition.size()?;
+    match (kind, change) {
+        (FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32, Change::Grow) => {
+            fat::resize(partition, size, control)?;
+        }
+        (FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32, Change::Shrink(to)) => {
+            fat::resize(partition, size.min(*to), control)?;
+        }
+        (FsKind::Btrfs, Change::Grow) => btrfs::grow(partition)?,
+        _ => return Ok(swap::change(partition, change)?),
+    }
+    Ok(Outcome::default())
+}
+
+/// Windows keeps in memory, or in its hibernation file, what it will write when it goes on.
+fn judge_ntfs(partition: &dyn Storage, resizes: bool) -> Result<()> {
+    match ntfs::unfit(partition, resizes)? {
+        Some(why) => Err(Error::new(ErrorKind::Refused, why)),
+        None => Ok(()),
     }
 }
 
@@ -128,7 +164,16 @@ pub fn check(
     }
 }
 
-/// The fewest bytes that the file system can be made to fit in, by what its tool says.
+/// How small a file system can be made, and why not smaller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Minimum {
+    /// Bytes.
+    pub bytes: u64,
+    /// What keeps it from being smaller, as a sentence.
+    pub reason: Phrase,
+}
+
+/// The fewest bytes that the file system can be made to fit in; see [`minimum`].
 ///
 /// # Errors
 /// As [`change`].
@@ -138,8 +183,42 @@ pub fn minimum_size(
     folder: &Path,
     control: &Control,
 ) -> Result<u64, Stop> {
+    Ok(minimum(partition, kind, folder, control)?.bytes)
+}
+
+/// The fewest bytes that the file system can be made to fit in, by what its tool says, and the
+/// reason. It reads, at most, all that says where files are, and can be called from any thread;
+/// [`minimum_is_cheap`] says when that is little.
+///
+/// # Errors
+/// As [`change`].
+pub fn minimum(
+    partition: &dyn Storage,
+    kind: FsKind,
+    folder: &Path,
+    control: &Control,
+) -> Result<Minimum, Stop> {
+    let files = |bytes| Minimum {
+        bytes,
+        reason: Phrase::new(gettext_noop("its files and structures fill {size}"))
+            .size("size", bytes),
+    };
     match capability(kind, Action::Shrink) {
-        Capability::Native => Ok(swap::MINIMUM),
+        Capability::Native if kind == FsKind::Swap => Ok(Minimum {
+            bytes: swap::MINIMUM,
+            reason: Phrase::new(gettext_noop("swap has at least ten pages")),
+        }),
+        Capability::Native => {
+            let least = fat::least(partition, control)?;
+            if !least.by_type {
+                return Ok(files(least.size));
+            }
+            let reason = gettext_noop("below {size}, it would be taken for another type of FAT");
+            Ok(Minimum {
+                bytes: least.size,
+                reason: Phrase::new(reason).size("size", least.size),
+            })
+        }
         Capability::Tool { .. } => {
             let content = if reads_head_only(kind, partition)? {
                 // Superblock and group descriptors, twice as much as those of 1 KiB blocks take.
@@ -148,7 +227,8 @@ pub fn minimum_size(
                 scratch::Content::Of(kind)
             };
             let scratch = Scratch::copy(partition, content, folder, control)?;
-            Ok(commands::minimum_size(kind, scratch.path(), control)?)
+            let bytes = commands::minimum_size(kind, scratch.path(), control)?;
+            Ok(files(bytes))
         }
         Capability::Missing { program, package } => Err(missing(program, package).into()),
         Capability::Never(reason) => Err(Error::unsupported(reason).into()),
@@ -181,7 +261,7 @@ fn reads_head_only(kind: FsKind, partition: &dyn Storage) -> Result<bool> {
 /// `start` of the disk: the "hidden sectors" of FAT and NTFS boot sectors, which boot code adds up.
 ///
 /// # Errors
-/// I/O errors.
+/// [`ErrorKind::Refused`] for an NTFS on which Windows is hibernated; I/O errors.
 pub fn moved(
     partition: &dyn WritableStorage,
     kind: FsKind,
@@ -189,6 +269,9 @@ pub fn moved(
     sector_size: u64,
 ) -> Result<()> {
     const HIDDEN_SECTORS: u64 = 28;
+    if kind == FsKind::Ntfs {
+        judge_ntfs(partition, false)?;
+    }
     let backup = match kind {
         FsKind::Fat12 | FsKind::Fat16 => None,
         FsKind::Fat32 => Some(6 * sector_size),

@@ -2,11 +2,13 @@
 //! the checks of Linux.
 
 mod entries;
+mod resize;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use entries::{Entries, Visit};
+pub(in crate::fs) use resize::{least, resize};
 
 use super::extents::Extents;
 use super::volume::{Piece, Volume};

@@ -1,9 +1,11 @@
 //! NTFS, as the documentation of the Linux-NTFS project describes it.
 
+mod hibernation;
 mod record;
 
 use std::ops::Range;
 
+pub(in crate::fs) use hibernation::unfit;
 use record::{Attribute, Record};
 
 use super::extents::{Extents, add_zero_bits};

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
 use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
 use crate::op::edit::draft::{Change, Draft};
+use crate::op::edit::order::{Move, order};
 use crate::storage::{FileStorage, LockMode, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
@@ -189,35 +190,42 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Each move waits until nobody else's bytes are where it goes.
     fn move_all(&mut self) -> Result<()> {
-        let mut waiting: Vec<(u64, u64, u64)> = Vec::new();
+        let (mut wanted, mut staying) = (Vec::new(), Vec::new());
         for change in &self.draft.changes {
-            if let (Some(before), Some(after), Some(kept)) =
+            let (Some(before), Some(after), Some(length)) =
                 (&change.before, &change.after, change.kept())
-                && before.start != after.start
-                && change.make.is_none()
-                && !change.is_extended()
-            {
-                waiting.push((before.start, after.start, kept));
+            else {
+                continue;
+            };
+            if change.is_extended() {
+                // Its sectors describe the logical ones: no place to wait, before or afterwards.
+                staying.extend([before.clone(), after.clone()]);
+                continue;
+            }
+            if change.make.is_some() {
+                continue;
+            }
+            if before.start == after.start {
+                staying.push(before.start..before.start + length);
+            } else {
+                let (from, to) = (before.start, after.start);
+                wanted.push(Move { from, to, length });
             }
         }
-        while !waiting.is_empty() {
-            let free = waiting.iter().position(|(from, to, kept)| {
-                let target = *to..to + kept;
-                waiting
-                    .iter()
-                    .filter(|(other, ..)| other != from)
-                    .all(|(other, _, kept)| !overlap(&target, &(*other..other + kept)))
-            });
-            let Some(next) = free else {
-                return Err(Error::unsupported(
-                    "partitions cannot change places with each other; move one out of the way first",
-                ));
-            };
-            let (from, to, kept) = waiting.remove(next);
-            self.disk.move_bytes(from, to, kept)?;
-            self.report.bytes_moved += kept;
+        let usable = &self.draft.table.usable;
+        let disk = usable.start..usable.end.min(self.disk.size()?);
+        let ordered = order(&wanted, &staying, disk).ok_or_else(|| {
+            let needed = wanted.iter().map(|step| step.length).min().unwrap_or(0);
+            Error::unsupported(format!(
+                "partitions change places with each other, and there is no free space of {} to \
+                 move one of them out of the way",
+                ByteSize(needed)
+            ))
+        })?;
+        for step in ordered {
+            self.disk.move_bytes(step.from, step.to, step.length)?;
+            self.report.bytes_moved += step.length;
         }
         Ok(())
     }
@@ -345,8 +353,4 @@ impl Change {
 
 fn length(range: &Range<u64>) -> u64 {
     range.end - range.start
-}
-
-fn overlap(first: &Range<u64>, second: &Range<u64>) -> bool {
-    first.start < second.end && second.start < first.end
 }
