@@ -248,3 +248,26 @@ fn partitions_change_places_by_way_of_free_space() {
     // What no partition holds is nobody's.
     assert!(undone[..41 * MIB] == before[..41 * MIB] && undone[61 * MIB..] == before[61 * MIB..]);
 }
+
+/// What moves may lie where the old table was: undoing brings that back too.
+#[test]
+fn undoing_restores_tables_that_were_moved_over() {
+    let folder = common::scratch();
+    let logical = "label: dos\nstart=1M,size=60M,type=5\nstart=2M,size=10M\nstart=20M,size=20M\n";
+    let gpt = "label: gpt\nstart=1M,size=20M\nstart=22M,size=30M\n";
+    for (script, ops) in [
+        (logical, vec!["move 6 -2M"]),
+        (logical, vec!["move 5 5M"]),
+        (gpt, vec!["resize-disk +64M", "move 2 50M"]),
+    ] {
+        let image = disk(folder.path(), "disk.raw", 64, script);
+        let number = if script == gpt { 2 } else { 6 };
+        edit(&image, &[&format!("format {number} ext4 x")]);
+        let before = dump(&image);
+        edit(&image, &ops);
+        judge(&image, script == gpt);
+        common::run(platter().args(["undo", "-f", "raw"]).arg(&image));
+        assert_eq!(dump(&image), before, "{ops:?}");
+        judge(&image, script == gpt);
+    }
+}

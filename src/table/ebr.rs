@@ -34,6 +34,30 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Byte offsets of the boot records that [`read`] follows, in order.
+pub(super) fn places(disk: &dyn Storage, containers: &[Entry], layout: Layout) -> Result<Vec<u64>> {
+    let mut findings = Findings::default();
+    let mut partitions = Vec::new();
+    let mut chain = Chain {
+        disk,
+        layout,
+        seen: HashSet::new(),
+        partitions: &mut partitions,
+        findings: &mut findings,
+        next_number: 5,
+    };
+    for container in containers {
+        chain.follow(*container)?;
+    }
+    let mut places: Vec<u64> = chain
+        .seen
+        .iter()
+        .map(|at| at * layout.sector_size)
+        .collect();
+    places.sort_unstable();
+    Ok(places)
+}
+
 struct Chain<'a> {
     disk: &'a dyn Storage,
     layout: Layout,

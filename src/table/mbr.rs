@@ -299,6 +299,26 @@ pub(super) fn read(
     })
 }
 
+/// Byte offsets of the boot records in which the logical partitions are.
+pub(super) fn record_places(
+    disk: &dyn Storage,
+    disk_size: u64,
+    boot: &BootSector,
+) -> Result<Vec<u64>> {
+    if !boot.is_table(disk_size) {
+        return Ok(Vec::new());
+    }
+    let layout = Layout {
+        sector_size: sector_size(disk, disk_size, boot)?,
+        signature: boot.disk_signature,
+    };
+    let containers: Vec<Entry> = boot
+        .ordinary()
+        .filter(|entry| entry.is_extended())
+        .collect();
+    ebr::places(disk, &containers, layout)
+}
+
 fn no_table(disk_size: u64, findings: Findings) -> PartitionTable {
     PartitionTable {
         kind: TableKind::None,
@@ -307,7 +327,7 @@ fn no_table(disk_size: u64, findings: Findings) -> PartitionTable {
         id: None,
         partitions: Vec::new(),
         usable: 0..disk_size,
-        entries: 4,
+        entries: 0,
         damage: findings.finish(),
     }
 }

@@ -188,6 +188,33 @@ pub fn read(disk: &dyn Storage) -> Result<PartitionTable> {
     Ok(table)
 }
 
+/// The bytes of the disk in which its table is, beside the first sector: boot records of logical
+/// partitions, or both copies of a GPT. In order, without overlaps.
+///
+/// # Errors
+/// Only when reading the disk fails.
+pub fn places(disk: &dyn Storage) -> Result<Vec<Range<u64>>> {
+    let disk_size = disk.size()?;
+    let boot = mbr::BootSector::read(disk)?;
+    let copies = gpt::Copies::find(disk, disk_size)?;
+    let mut places = match &copies {
+        Some(copies) => copies.places(disk_size),
+        None => Vec::new(),
+    };
+    for at in mbr::record_places(disk, disk_size, &boot)? {
+        places.push(at..at.saturating_add(512).min(disk_size));
+    }
+    places.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in places {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    Ok(joined)
+}
+
 /// Order of [`PartitionTable::partitions`]: an extended partition before what it contains.
 fn sort(partitions: &mut [Partition]) {
     partitions.sort_by_key(|partition| {

@@ -12,7 +12,7 @@ use crate::journal::{Identity, Journal, JournalBuilder, Progress};
 use crate::op::edit::place;
 use crate::op::edit::trial::Trial;
 use crate::storage::{FileId, Storage};
-use crate::table::TableKind;
+use crate::table::{self, TableKind};
 
 /// What an earlier edit has left beside an image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -222,7 +222,7 @@ fn write_journal(image: &Path, trial: &Trial) -> Result<Journal> {
 /// and no GPT that would say otherwise. Answers what was covered with that.
 fn write_guard(builder: &mut JournalBuilder, trial: &Trial, size: u64) -> Result<Vec<Range<u64>>> {
     const NO_FILE_SYSTEM: u8 = 0xda;
-    let table = &trial.draft().table;
+    let after = &trial.draft().table;
     let mut sector = [0; 512];
     let sectors = u32::try_from(size / 512 - 1).unwrap_or(u32::MAX);
     sector[446 + 4] = NO_FILE_SYSTEM;
@@ -230,18 +230,27 @@ fn write_guard(builder: &mut JournalBuilder, trial: &Trial, size: u64) -> Result
     sector[446 + 12..446 + 16].copy_from_slice(&sectors.to_le_bytes());
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     builder.write(0, &sector)?;
-    let mut guarded = vec![0..512];
+    // What moves may go where the old table is; going back finds it in the journal.
+    let mut guarded = table::places(trial.disk().base().as_ref())?;
     let draft = trial.draft();
-    if draft.kind_before() == TableKind::Gpt || table.kind == TableKind::Gpt {
-        let size = table.sector_size;
-        let mut ends = vec![draft.size_before(), table.disk_size];
+    // A copy that a partition lies on is that partition's by now.
+    guarded.retain(|range| !draft.changes.iter().any(|change| change.holds(range)));
+    if draft.kind_before() == TableKind::Gpt || after.kind == TableKind::Gpt {
+        let size = after.sector_size;
+        let mut ends = vec![draft.size_before(), after.disk_size];
         ends.dedup();
         let headers = ends.iter().map(|end| end / size * size - size);
         for at in [size].into_iter().chain(headers) {
-            builder.write(at, &vec![0; usize::try_from(size).unwrap_or(0)])?;
-            guarded.push(at..at + size);
+            if !guarded.iter().any(|range| range.contains(&at)) {
+                guarded.push(at..at + size);
+            }
         }
     }
+    for range in &guarded {
+        let length = usize::try_from(range.end - range.start).unwrap_or(0);
+        builder.write(range.start, &vec![0; length])?;
+    }
+    guarded.push(0..512);
     builder.next_step();
     Ok(guarded)
 }

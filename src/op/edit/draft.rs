@@ -82,6 +82,12 @@ impl Change {
         self.copied.is_some()
     }
 
+    /// Whether bytes of `range` were its content before.
+    pub(super) fn holds(&self, range: &Range<u64>) -> bool {
+        let before = self.before.as_ref().filter(|_| self.role != Role::Extended);
+        before.is_some_and(|before| before.start < range.end && range.start < before.end)
+    }
+
     /// Its place in an MBR.
     #[must_use]
     pub fn role(&self) -> Role {

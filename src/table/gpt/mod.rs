@@ -4,6 +4,8 @@ mod encode;
 mod entries;
 mod header;
 
+use std::ops::Range;
+
 use header::{Copy, Found};
 
 use super::damage::Findings;
@@ -67,6 +69,26 @@ impl Copies {
             backup,
             backup_at,
         })
+    }
+
+    /// The bytes of both copies: headers and arrays.
+    pub(super) fn places(&self, disk_size: u64) -> Vec<Range<u64>> {
+        let size = self.sector_size;
+        let mut places = Vec::new();
+        for (found, sector) in [(&self.primary, 1), (&self.backup, self.backup_at)] {
+            if found.is_nothing() {
+                continue;
+            }
+            let header = sector.saturating_mul(size);
+            places.push(header..header.saturating_add(size));
+            if let Some(copy) = found.copy() {
+                let array = copy.header.entries_at.saturating_mul(size);
+                let length = (copy.array.len() as u64).next_multiple_of(size);
+                places.push(array..array.saturating_add(length));
+            }
+        }
+        places.retain(|range| range.end <= disk_size);
+        places
     }
 
     fn rank(&self) -> u8 {
