@@ -534,3 +534,22 @@ fn a_table_is_made_with_everything_in_it() {
     assert_eq!(partitions[2]["end"], 511 * MIB);
     assert!(run_tool("sgdisk", ["-v", image.to_str().unwrap()]).contains("No problems found."));
 }
+
+#[test]
+fn an_overlay_that_will_read_differently_is_named() {
+    let disk = Disk::new(Fs::Swap, Table::Gpt, Holder::Qcow2);
+    let (image, overlay) = (disk.image(), disk.file("overlay.qcow2"));
+    let [base, path] = [&image, &overlay].map(|path| path.to_str().unwrap());
+    let create = [
+        "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path,
+    ];
+    run_tool("qemu-img", create);
+    let output = Command::new(env!("CARGO_BIN_EXE_platter-img"))
+        .args(["edit", "--yes", "--op", "name 2 moved", base])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: another image stands on"), "{said}");
+    assert!(said.contains("overlay.qcow2"), "{said}");
+}

@@ -38,8 +38,18 @@ fn family() -> tempfile::TempDir {
     folder
 }
 
-fn start(command: &mut Command) -> Child {
-    command
+/// Starts it with signals that do what they do by default: whoever runs the tests may be ignoring
+/// some, as a shell does for what it starts in the background.
+fn start(command: &Command) -> Child {
+    let mut with_signals = tool("env");
+    with_signals
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        with_signals.current_dir(folder);
+    }
+    with_signals
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -13,6 +13,7 @@ use platter::inspect::Contents;
 use platter::op::edit::{
     self, Alignment, Change, CopySource, Cost, Draft, Edit, OtherPartition, Trial, Unfinished, cost,
 };
+use platter::op::warning::of_changed_base;
 use platter::storage::Storage;
 use platter::table::TableKind;
 use platter::units::ByteSize;
@@ -25,6 +26,7 @@ use crate::interrupt;
 use crate::output::{OutputFormat, for_terminal, print, print_json};
 use crate::program::{Failure, Outcome, Program};
 use crate::source::{OpenOptions, Reach, Source};
+use crate::warning::warn;
 
 const EDIT: &[Opt] = &[
     Opt::flag("help", Some('h')),
@@ -122,6 +124,7 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     if extent == Extent::DryRun {
         return say(output, &draft, cost, None);
     }
+    warn(program, || of_changed_base(&image, &[]));
     if extent == Extent::Apply && !yes {
         say(OutputFormat::Human, &draft, cost, None)?;
         confirm()?;

@@ -136,7 +136,9 @@ pub(super) fn connect(
         .button(gdk::BUTTON_SECONDARY)
         .build();
     let (clicked, asked, shown) = (button.downgrade(), ask.clone(), menu.clone());
-    click.connect_pressed(move |_, _, x, y| {
+    // Not while it is pressed: the menu would take the release for its own.
+    click.connect_released(move |gesture, _, x, y| {
+        gesture.set_state(gtk::EventSequenceState::Claimed);
         if let Some(button) = clicked.upgrade() {
             asked();
             shown.popup(&button, x, y);

@@ -400,7 +400,9 @@ impl StripEditor {
             .button(gdk::BUTTON_SECONDARY)
             .build();
         let editor = self.clone();
-        click.connect_pressed(move |_, _, x, y| {
+        // Not while it is pressed: the menu would take the release for its own.
+        click.connect_released(move |gesture, _, x, y| {
+            gesture.set_state(gtk::EventSequenceState::Claimed);
             if let Some(segment) = editor.strip().segment_at(editor.mirrored(x)) {
                 (editor.0.output)(StripOutput::MenuRequested(segment, (x, y)));
             }

@@ -52,7 +52,7 @@ impl Pending {
         let mut list = self.edits.clone();
         list.extend_from_slice(edits);
         let outcome = fold(contents, &list)?;
-        let shortest = shorten(contents, list, &outcome);
+        let shortest = shorten(contents, list, edits.len(), &outcome);
         self.replace(shortest);
         Ok(())
     }
@@ -133,11 +133,14 @@ pub fn fold(contents: &Contents, edits: &[Edit]) -> Result<Draft, Refused> {
 
 /// The shortest list found that has the same outcome. Each turn leaves one edit out, puts a later
 /// one of the same kind in an earlier one's place, or leaves out two that undo each other.
-fn shorten(contents: &Contents, mut list: Vec<Edit>, outcome: &Draft) -> Vec<Edit> {
+///
+/// The list was as short as that before its last `fresh` edits came: what goes has to do with one
+/// of them, so that the work grows with the list and not with its square.
+fn shorten(contents: &Contents, mut list: Vec<Edit>, fresh: usize, outcome: &Draft) -> Vec<Edit> {
     let is_as_good =
         |list: &Vec<Edit>| fold(contents, list).is_ok_and(|draft| is_same(&draft, outcome));
     loop {
-        let shorter = candidates(&list).find(is_as_good);
+        let shorter = candidates(&list, fresh).find(is_as_good);
         match shorter {
             Some(shorter) => list = shorter,
             None => return list,
@@ -146,14 +149,19 @@ fn shorten(contents: &Contents, mut list: Vec<Edit>, outcome: &Draft) -> Vec<Edi
 }
 
 /// Lists that are shorter by one or two edits.
-fn candidates(list: &[Edit]) -> impl Iterator<Item = Vec<Edit>> + '_ {
+fn candidates(list: &[Edit], fresh: usize) -> impl Iterator<Item = Vec<Edit>> + '_ {
     let without = |index: usize| {
         let mut shorter = list.to_vec();
         shorter.remove(index);
         shorter
     };
     let one = (0..list.len()).map(without);
-    let pairs = || (0..list.len()).flat_map(|late| (0..late).map(move |early| (early, late)));
+    let first_fresh = list.len().saturating_sub(fresh);
+    let late = first_fresh..list.len();
+    let pairs = move || {
+        let late = late.clone();
+        late.flat_map(|late| (0..late).map(move |early| (early, late)))
+    };
     let replaced = pairs()
         .filter(|(early, late)| is_same_kind(&list[*early], &list[*late]))
         .map(move |(early, late)| {

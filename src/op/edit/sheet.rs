@@ -9,6 +9,7 @@ use crate::image::Format;
 use crate::inspect::Contents;
 use crate::op::edit::{Change, CopySource, Draft, Edit, Refused, by_hand, fold};
 use crate::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use crate::op::warning::of_changed_base;
 use crate::phrase::{Phrase, gettext_noop};
 use crate::table::{TableKind, type_name};
 use crate::units::MIB;
@@ -58,6 +59,8 @@ pub fn sheet(
     let lost = |change| lost(contents, change);
     plan.destroys = draft.changes.iter().filter_map(lost).collect();
     plan.can_be_undone = true;
+    // Overlays hold what they changed, over blocks that are elsewhere by then.
+    plan.warnings = of_changed_base(path, &[]).into_iter().collect();
     plan.writes = vec![path.to_path_buf()];
     plan.space = Some(space(path, format, contents, &draft));
     plan.by_hand = by_hand(path, format, &draft);
