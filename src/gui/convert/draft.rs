@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use platter::Control;
-use platter::chain::{Chain, ChainOptions};
+use platter::chain::Chain;
 use platter::image::{Compression, Format, Preallocation, Qcow2Options};
 use platter::job::Outcome;
-use platter::op::convert::{ConvertOptions, NewTarget, convert_to_new, copy_snapshots};
+use platter::op::convert::{ConvertOptions, Keep, NewTarget, convert_to_new};
 use platter::op::create::NewImage;
 use platter::op::measure::{MeasureTarget, Qcow2Layout, measure_chain};
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
@@ -88,32 +88,19 @@ fn run(subject: &Subject, wish: &Wish, control: &Control) -> Result<Outcome, Sto
     let options = ConvertOptions {
         compress: wish.compress,
         verify: wish.verify,
+        keep: Keep {
+            snapshots: wish.snapshots,
+            ..Keep::default()
+        },
         ..ConvertOptions::default()
     };
-    let source = [source];
-    convert_to_new(&source, &target, &options, control)?;
-    if wish.snapshots {
-        // Without them it is not what was asked for.
-        keep_snapshots(&source[0], wish, control).inspect_err(|_| {
-            let _ = std::fs::remove_file(&wish.target);
-        })?;
-    }
+    convert_to_new(&[source], &target, &options, control)?;
     let made = name_of(&wish.target);
     Ok(Outcome {
         message: Some(Phrase::new(gettext_noop("Made {name}")).text("name", made)),
         made: Some(wish.target.clone()),
         ..Outcome::default()
     })
-}
-
-fn keep_snapshots(source: &Chain, wish: &Wish, control: &Control) -> Result<(), Stop> {
-    let options = ChainOptions {
-        format: Some(wish.format),
-        writable: vec![0],
-        ..ChainOptions::default()
-    };
-    let target = Chain::open(&wish.target, &options)?;
-    copy_snapshots(source, target.writer(0)?.as_ref(), control)
 }
 
 fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Result<Plan, Stop> {
@@ -136,7 +123,9 @@ fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Res
         });
         plan.space = Some(SpaceNeeded {
             at: wish.target.clone(),
-            bytes: measure_chain(chain, &layout, control)?.required,
+            bytes: measure_chain(chain, &layout, control)?
+                .required
+                .saturating_add(of_snapshots(chain, wish)),
             longest_file: match wish.format {
                 Format::Raw => info.virtual_size,
                 _ => 0,
@@ -146,6 +135,16 @@ fn plan(subject: &Subject, wish: &Wish, chain: &Chain, control: &Control) -> Res
     plan.by_hand = vec![by_hand(subject, wish)];
     plan.holders.clone_from(&wish.used_by);
     Ok(plan)
+}
+
+/// What snapshots hold beside the disk, in bytes at most: no more than the whole image does.
+fn of_snapshots(chain: &Chain, wish: &Wish) -> u64 {
+    let active = chain.active();
+    let has_some = active.info().is_some_and(|info| !info.snapshots.is_empty());
+    active
+        .allocated_size
+        .filter(|_| wish.snapshots && has_some)
+        .unwrap_or(0)
 }
 
 fn by_hand(subject: &Subject, wish: &Wish) -> String {
