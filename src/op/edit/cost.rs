@@ -9,8 +9,8 @@ use crate::units::MIB;
 /// Bytes a second that are taken for an estimate: a disk that is neither quick nor slow.
 const PER_SECOND: u64 = 200 * MIB;
 
-/// Bytes that change their place, before anything was tried. Free space and holes are not copied,
-/// and neither are clusters that only get another address: it is less as a rule, and never more.
+/// Bytes that change their place, as far as the file systems say what they use, before anything was
+/// tried. Holes are not copied; free space that still holds data is, on top of this.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cost {
     /// Of partitions that move.
