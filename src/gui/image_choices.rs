@@ -2,6 +2,9 @@
 
 use platter::image::{Compression, Format, Preallocation};
 
+use relm4::adw::prelude::*;
+use relm4::{adw, gtk};
+
 use crate::format;
 use crate::i18n::gettext;
 
@@ -64,4 +67,15 @@ pub(crate) fn spaces() -> [String; 4] {
 /// In the order of [`CLUSTER_SIZES`].
 pub(crate) fn cluster_sizes() -> [String; 6] {
     CLUSTER_SIZES.map(format::size)
+}
+
+/// The choices of a row.
+pub(crate) fn list(titles: &[String]) -> gtk::StringList {
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    gtk::StringList::new(&titles)
+}
+
+/// The choice that is selected in a row whose choices are these.
+pub(crate) fn chosen<T: Clone>(row: &adw::ComboRow, choices: &[T]) -> Option<T> {
+    choices.get(usize::try_from(row.selected()).ok()?).cloned()
 }

@@ -6,7 +6,7 @@ use platter::chain::OpenPolicy;
 use platter::image::{Format, Preallocation};
 use platter::storage::BlockDevice;
 use relm4::adw::prelude::*;
-use relm4::{ComponentSender, adw, gtk};
+use relm4::{ComponentSender, gtk};
 
 use super::draft::{Wish, draft};
 use super::{ConvertForm, ConvertFormWidgets, ConvertInput};
@@ -16,17 +16,6 @@ use crate::i18n::gettext;
 use crate::image_choices;
 use crate::operation::FormOutput;
 use crate::subject::Subject;
-
-/// The formats that can be made.
-const FORMATS: [Format; 2] = [Format::Qcow2, Format::Raw];
-
-pub(super) fn formats() -> gtk::StringList {
-    let titles = [
-        gettext("QCOW2: snapshots, overlays, compression"),
-        gettext("Raw: understood by everything"),
-    ];
-    gtk::StringList::new(&titles.each_ref().map(String::as_str))
-}
 
 /// What the devices are called: "/dev/sdb · 16 GiB · SanDisk Ultra".
 pub(super) fn devices(devices: &[BlockDevice]) -> gtk::StringList {
@@ -38,16 +27,7 @@ pub(super) fn devices(devices: &[BlockDevice]) -> gtk::StringList {
             parts.join(" · ")
         })
         .collect();
-    list(&titles)
-}
-
-pub(super) fn list(titles: &[String]) -> gtk::StringList {
-    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    gtk::StringList::new(&titles)
-}
-
-fn chosen<T: Clone>(row: &adw::ComboRow, choices: &[T]) -> Option<T> {
-    choices.get(usize::try_from(row.selected()).ok()?).cloned()
+    image_choices::list(&titles)
 }
 
 /// A name beside `source` that is free.
@@ -100,21 +80,22 @@ impl ConvertForm {
 
     fn wish(&self, widgets: &ConvertFormWidgets, target: PathBuf, format: Format) -> Wish {
         let is_qcow2 = format == Format::Qcow2;
-        let space = chosen(&widgets.space, &image_choices::SPACES).unwrap_or(Preallocation::Off);
+        let space = image_choices::chosen(&widgets.space, &image_choices::SPACES)
+            .unwrap_or(Preallocation::Off);
         let of_raw = !is_qcow2 && space == Preallocation::Metadata;
         Wish {
             target,
             format,
             compress: is_qcow2 && widgets.compress.is_active(),
-            cluster_size: chosen(&widgets.cluster, &image_choices::CLUSTER_SIZES)
+            cluster_size: image_choices::chosen(&widgets.cluster, &image_choices::CLUSTER_SIZES)
                 .unwrap_or(64 << 10),
-            compression: chosen(&widgets.compression, &image_choices::COMPRESSIONS)
+            compression: image_choices::chosen(&widgets.compression, &image_choices::COMPRESSIONS)
                 .map(|(compression, _)| compression)
                 .unwrap_or_default(),
             preallocation: if of_raw { Preallocation::Off } else { space },
             verify: widgets.verify.is_active(),
             snapshots: is_qcow2 && widgets.snapshots.is_active(),
-            used_by: chosen(&widgets.device, &self.devices)
+            used_by: image_choices::chosen(&widgets.device, &self.devices)
                 .map(|device| device.used_by)
                 .unwrap_or_default(),
         }
@@ -126,7 +107,7 @@ impl ConvertForm {
         widgets: &ConvertFormWidgets,
         sender: &ComponentSender<Self>,
     ) {
-        if let Some(device) = chosen(&widgets.device, &self.devices) {
+        if let Some(device) = image_choices::chosen(&widgets.device, &self.devices) {
             self.subject = Some(Subject {
                 path: device.node,
                 format: Format::Raw,
@@ -167,7 +148,6 @@ impl ConvertForm {
 
 impl ConvertFormWidgets {
     fn chosen_format(&self) -> Format {
-        let index = usize::try_from(self.format.selected()).unwrap_or_default();
-        FORMATS.get(index).copied().unwrap_or(Format::Qcow2)
+        image_choices::chosen(&self.format, &image_choices::FORMATS).unwrap_or(Format::Qcow2)
     }
 }

@@ -105,7 +105,7 @@ impl Component for ConvertForm {
                 #[name = "format"]
                 add = &adw::ComboRow {
                     set_title: &gettext("Format"),
-                    set_model: Some(&methods::formats()),
+                    set_model: Some(&image_choices::list(&image_choices::formats())),
                     connect_selected_notify => ConvertInput::FormatChosen,
                 },
                 #[name = "compress_row"]
@@ -147,20 +147,20 @@ impl Component for ConvertForm {
                     #[name = "cluster"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Cluster size"),
-                        set_model: Some(&methods::list(&image_choices::cluster_sizes())),
+                        set_model: Some(&image_choices::list(&image_choices::cluster_sizes())),
                         set_selected: image_choices::USUAL_CLUSTER_SIZE,
                         connect_selected_notify => ConvertInput::Changed,
                     },
                     #[name = "compression"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Compression"),
-                        set_model: Some(&methods::list(&image_choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
+                        set_model: Some(&image_choices::list(&image_choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
                         connect_selected_notify => ConvertInput::Changed,
                     },
                     #[name = "space"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Space"),
-                        set_model: Some(&methods::list(&image_choices::spaces())),
+                        set_model: Some(&image_choices::list(&image_choices::spaces())),
                         connect_selected_notify => ConvertInput::Changed,
                     },
                 },

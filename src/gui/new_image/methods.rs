@@ -23,7 +23,7 @@ const SECTOR: u64 = 512;
 impl NewImageForm {
     pub(super) fn propose(&self, widgets: &NewImageFormWidgets, sender: &ComponentSender<Self>) {
         widgets.show_places(&self.folder, self.backing.as_deref());
-        let format = widgets.chosen(&widgets.format, &choices::FORMATS);
+        let format = choices::chosen(&widgets.format, &choices::FORMATS);
         let is_raw = format == Some(Format::Raw);
         for only_qcow2 in [&widgets.cluster, &widgets.compression] {
             only_qcow2.set_sensitive(!is_raw);
@@ -40,7 +40,7 @@ impl NewImageForm {
 
     /// Sets the fields that the purpose decides; their change proposes anew.
     pub(super) fn follow_purpose(&self, widgets: &NewImageFormWidgets) {
-        let chosen = widgets.chosen(&widgets.purpose, &choices::PURPOSES);
+        let chosen = choices::chosen(&widgets.purpose, &choices::PURPOSES);
         let Some((format, space)) = chosen else {
             return;
         };
@@ -116,9 +116,7 @@ impl NewImageForm {
         if name.contains('/') {
             return Err(Some(gettext("A file name has no slash.")));
         }
-        let format = widgets
-            .chosen(&widgets.format, &choices::FORMATS)
-            .unwrap_or(Format::Qcow2);
+        let format = choices::chosen(&widgets.format, &choices::FORMATS).unwrap_or(Format::Qcow2);
         let backing = self.backing.clone().filter(|_| format == Format::Qcow2);
         let text = widgets.size.text();
         let size = size(&text);
@@ -126,7 +124,7 @@ impl NewImageForm {
         if (is_given && size.is_none()) || (!is_given && backing.is_none()) {
             return Err(Some(gettext("Type a size such as 20G or 512M.")));
         }
-        let space = widgets.chosen(&widgets.space, &choices::SPACES);
+        let space = choices::chosen(&widgets.space, &choices::SPACES);
         let space = space.unwrap_or(Preallocation::Off);
         let of_raw = format == Format::Raw && space == Preallocation::Metadata;
         Ok(Wish {
@@ -135,11 +133,9 @@ impl NewImageForm {
             size,
             backing,
             preallocation: if of_raw { Preallocation::Off } else { space },
-            cluster_size: widgets
-                .chosen(&widgets.cluster, &choices::CLUSTER_SIZES)
+            cluster_size: choices::chosen(&widgets.cluster, &choices::CLUSTER_SIZES)
                 .unwrap_or(64 << 10),
-            compression: widgets
-                .chosen(&widgets.compression, &choices::COMPRESSIONS)
+            compression: choices::chosen(&widgets.compression, &choices::COMPRESSIONS)
                 .map(|(compression, _)| compression)
                 .unwrap_or_default(),
             subclusters: widgets.subclusters.is_active(),
@@ -160,16 +156,6 @@ impl NewImageFormWidgets {
         self.backing.set_subtitle(&backing_line);
         self.forget.set_visible(backing.is_some());
     }
-
-    fn chosen<T: Clone>(&self, row: &adw::ComboRow, choices: &[T]) -> Option<T> {
-        let index = usize::try_from(row.selected()).ok()?;
-        choices.get(index).cloned()
-    }
-}
-
-pub(super) fn list(titles: &[String]) -> gtk::StringList {
-    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    gtk::StringList::new(&titles)
 }
 
 pub(super) fn size_title(has_backing: bool) -> String {

@@ -89,7 +89,7 @@ impl Component for NewImageForm {
                 #[name = "purpose"]
                 add = &adw::ComboRow {
                     set_title: &gettext("For"),
-                    set_model: Some(&methods::list(&choices::purposes())),
+                    set_model: Some(&choices::list(&choices::purposes())),
                     set_visible: init.backing.is_none(),
                     connect_selected_notify => NewImageInput::PurposeChosen,
                 },
@@ -128,26 +128,26 @@ impl Component for NewImageForm {
                     #[name = "format"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Format"),
-                        set_model: Some(&methods::list(&choices::formats())),
+                        set_model: Some(&choices::list(&choices::formats())),
                         connect_selected_notify => NewImageInput::Changed,
                     },
                     #[name = "space"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Space"),
-                        set_model: Some(&methods::list(&choices::spaces())),
+                        set_model: Some(&choices::list(&choices::spaces())),
                         connect_selected_notify => NewImageInput::Changed,
                     },
                     #[name = "cluster"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Cluster size"),
-                        set_model: Some(&methods::list(&choices::cluster_sizes())),
+                        set_model: Some(&choices::list(&choices::cluster_sizes())),
                         set_selected: choices::USUAL_CLUSTER_SIZE,
                         connect_selected_notify => NewImageInput::Changed,
                     },
                     #[name = "compression"]
                     add_row = &adw::ComboRow {
                         set_title: &gettext("Compression"),
-                        set_model: Some(&methods::list(&choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
+                        set_model: Some(&choices::list(&choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
                         connect_selected_notify => NewImageInput::Changed,
                     },
                     #[name = "subclusters_row"]

@@ -37,8 +37,7 @@ pub(super) fn target(
         return None;
     };
     let partition = shown.table.partitions.get(index)?.clone();
-    let change = draft.change_of(&partition)?;
-    let number = change.number_before.unwrap_or(partition.number);
+    let number = draft.number_in_edits(index)?;
     let room = draft.room_around(number)?;
     let is_last = shown
         .table
