@@ -456,6 +456,83 @@ fn a_killed_edit_is_resumed_or_rolled_back() {
     }
 }
 
+/// While an edit of a version 3 image is unfinished, QEMU does not open it and says why, and we
+/// look only. Both ways out open it again.
+#[test]
+fn an_unfinished_edit_keeps_others_out() {
+    for holder in [Holder::Qcow2, Holder::Overlay] {
+        for way_out in [&["resume"][..], &["resume", "--rollback"]] {
+            let disk = Disk::new(Fs::Swap, Table::Gpt, holder);
+            let image = disk.image();
+            let path = image.to_str().unwrap();
+            // The bits of incompatible features, the highest first.
+            let is_guarded = || fs::read(&image).unwrap()[72] & 0x80 != 0;
+            for nth in 1.. {
+                let mut killed = tool("strace");
+                killed.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]);
+                killed.args(["-e", &format!("inject=fdatasync:signal=KILL:when={nth}")]);
+                killed.arg(env!("CARGO_BIN_EXE_platter-img"));
+                killed.args(["edit", "--yes", "--op", "move 2 +17M"]);
+                let survived = common::output(killed.arg(&image)).status.success();
+                assert!(!survived, "{holder:?}: never guarded");
+                if is_guarded() {
+                    break;
+                }
+                let _ = fs::remove_file(disk.file(".disk.qcow2.platter-journal"));
+            }
+            let refused = common::output(tool("qemu-img").args(["info", path]));
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(!refused.status.success(), "{holder:?}: qemu-img opens it");
+            let name = "partition edit unfinished: open with Platter";
+            assert!(said.contains(name), "{said}");
+            common::run(platter().args(["info", path]));
+            common::run(platter().args(["partitions", path]));
+            for verb in [
+                &["resize", path, "+1M"][..],
+                &["snapshot", "-c", "now", path],
+            ] {
+                let refused = common::output(platter().args(verb));
+                let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+                assert!(!refused.status.success(), "{verb:?}");
+                assert!(
+                    said.contains("is unfinished: finish it or take it back"),
+                    "{said}"
+                );
+            }
+            common::run(platter().args(way_out).arg(&image));
+            assert!(!is_guarded());
+            common::run(tool("qemu-img").args(["check", "-q", path]));
+            let raw = disk.to_raw("after.raw");
+            let first = if way_out.len() == 1 { 97 } else { FIRST };
+            disk.judge_disk(&raw, first, LENGTH, false);
+            disk.judge_content(&raw, first, LENGTH);
+        }
+    }
+}
+
+/// The journal may get lost, when the image is copied for example: then there is a way to use the
+/// disk as it is, and nothing else.
+#[test]
+fn a_lost_journal_is_no_dead_end() {
+    let disk = Disk::new(Fs::Swap, Table::Gpt, Holder::Qcow2);
+    let image = disk.image();
+    let mut bytes = fs::read(&image).unwrap();
+    bytes[72] |= 0x80;
+    fs::write(&image, &bytes).unwrap();
+    for arguments in [
+        &["resume"][..],
+        &["resume", "--rollback"],
+        &["undo"],
+        &["edit", "--yes", "--op", "move 2 +1M"],
+    ] {
+        let output = common::output(platter().args(arguments).arg(&image));
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    }
+    common::run(platter().args(["undo", "--discard"]).arg(&image));
+    bytes[72] &= 0x7f;
+    assert!(fs::read(&image).unwrap() == bytes);
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let disk = Disk::new(Fs::Ext4, Table::Gpt, Holder::Raw);

@@ -226,7 +226,17 @@ impl Chain {
     /// [`Self::disk_below`].
     pub fn writer(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
         let backing = self.disk_below(depth)?;
-        self.writer_on(depth, backing)
+        self.writer_on(depth, backing, image::open_writable)
+    }
+
+    /// As [`Self::writer`], also for an image whose partitions are half edited: for who finishes
+    /// that or takes it back.
+    ///
+    /// # Errors
+    /// As [`Self::writer`].
+    pub fn writer_in_edit(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
+        let backing = self.disk_below(depth)?;
+        self.writer_on(depth, backing, image::open_in_edit)
     }
 
     /// As [`Self::writer`], for changes that never read what lies below, with a chain that need
@@ -235,10 +245,15 @@ impl Chain {
     /// # Errors
     /// As [`Self::writer`].
     pub fn writer_alone(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
-        self.writer_on(depth, None)
+        self.writer_on(depth, None, image::open_writable)
     }
 
-    fn writer_on(&self, depth: usize, backing: Option<Disk>) -> Result<Box<dyn ImageWriter>> {
+    fn writer_on(
+        &self,
+        depth: usize,
+        backing: Option<Disk>,
+        open: fn(WritableFiles, Format) -> Result<Box<dyn ImageWriter>>,
+    ) -> Result<Box<dyn ImageWriter>> {
         let link = self.links.get(depth);
         let opened = link.and_then(|link| Some((link.image()?, link.writable.as_ref()?)));
         let Some((image, writable)) = opened else {
@@ -249,7 +264,7 @@ impl Chain {
             data_file: writable.data_file.clone().map(|file| file as _),
             backing: backing.map(|disk| Arc::new(disk) as Arc<dyn Storage>),
         };
-        image::open_writable(files, image.format())
+        open(files, image.format())
     }
 
     /// The images of all links.

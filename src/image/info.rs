@@ -162,6 +162,17 @@ pub struct ImageInfo {
     pub details: FormatDetails,
 }
 
+impl ImageInfo {
+    /// See [`Qcow2Details::unfinished_edit`]; `false` for formats without such a mark.
+    #[must_use]
+    pub fn has_unfinished_edit(&self) -> bool {
+        match &self.details {
+            FormatDetails::Qcow2(details) => details.unfinished_edit,
+            FormatDetails::None => false,
+        }
+    }
+}
+
 /// What only one format has.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -187,6 +198,9 @@ pub struct Qcow2Details {
     pub extended_l2: bool,
     /// The data file is a raw image of the guest disk by itself.
     pub data_file_raw: bool,
+    /// An edit of the partitions is unfinished ([`crate::image::ImageWriter::guard_edit`]): the disk
+    /// is of no use before it is finished or taken back.
+    pub unfinished_edit: bool,
     /// The raw bits, for showing and for keeping.
     pub incompatible_features: u64,
     /// As above.

@@ -24,7 +24,7 @@ pub use qcow2::{
     RefcountLayout, Refcounts, create_qcow2,
 };
 pub use raw::create_raw;
-pub use registry::{WritableFiles, open, open_writable, repair};
+pub use registry::{WritableFiles, open, open_in_edit, open_writable, repair};
 pub use writer::{
     Amendment, Before, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport, SaveMetadata,
 };

@@ -60,12 +60,26 @@ pub struct WritableFiles {
 ///
 /// # Errors
 /// As [`open`]; [`crate::ErrorKind::Unsupported`] for formats that can only be read, and for an
-/// image that is marked corrupt.
+/// image that is marked corrupt; [`crate::ErrorKind::Refused`] for one with an unfinished edit of its
+/// partitions.
 pub fn open_writable(files: WritableFiles, format: Format) -> Result<Box<dyn ImageWriter>> {
+    open_for(files, format, false)
+}
+
+/// As [`open_writable`], also an image with an unfinished edit of its partitions
+/// ([`ImageWriter::guard_edit`]): for who finishes it or takes it back.
+///
+/// # Errors
+/// As there.
+pub fn open_in_edit(files: WritableFiles, format: Format) -> Result<Box<dyn ImageWriter>> {
+    open_for(files, format, true)
+}
+
+fn open_for(files: WritableFiles, format: Format, in_edit: bool) -> Result<Box<dyn ImageWriter>> {
     let path = files.storage.path().map(ToOwned::to_owned);
     let opened: Result<Box<dyn ImageWriter>> = match format {
         Format::Raw => RawWriter::open(files.storage).map(|image| Box::new(image) as _),
-        Format::Qcow2 => Qcow2Writer::open(files).map(|image| Box::new(image) as _),
+        Format::Qcow2 => Qcow2Writer::open_for(files, in_edit).map(|image| Box::new(image) as _),
         other => Err(Error::unsupported(format!(
             "{other} images cannot be changed yet"
         ))),

@@ -292,6 +292,17 @@ pub trait ImageWriter: Debug + Send + Sync {
         Err(self.lacks("emptying").into())
     }
 
+    /// Marks the image as one whose partitions are being edited, so that no other program opens
+    /// it and [`crate::image::open_writable`] refuses it; or takes the mark away. Durable on return.
+    /// `false` where the format has no such mark.
+    ///
+    /// # Errors
+    /// I/O errors.
+    fn guard_edit(&self, unfinished: bool) -> Result<bool> {
+        let _ = unfinished;
+        Ok(false)
+    }
+
     /// The error of a method that a format has not.
     fn lacks(&self, what: &str) -> Error {
         Error::unsupported(format!("{} images do not support {what}", self.format()))

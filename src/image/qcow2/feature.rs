@@ -14,6 +14,12 @@ pub(super) const DATA_FILE: u64 = 1 << 2;
 pub(super) const COMPRESSION: u64 = 1 << 3;
 /// Incompatible: L2 entries have subclusters.
 pub(super) const EXTENDED_L2: u64 = 1 << 4;
+/// Incompatible, of Platter's own: an edit of the partitions is unfinished, and the journal beside the
+/// image knows how to go on or back. QEMU knows bits from the low end on, so no other program
+/// opens such an image, and says [`UNFINISHED_EDIT_NAME`] where the image has room for it.
+pub(super) const UNFINISHED_EDIT: u64 = 1 << 63;
+/// What a program says that refuses an image for [`UNFINISHED_EDIT`]: at most 46 bytes.
+const UNFINISHED_EDIT_NAME: &str = "partition edit unfinished: open with Platter";
 /// Compatible: refcounts may lag behind.
 pub(super) const LAZY_REFCOUNTS: u64 = 1 << 0;
 /// Autoclear: the bitmaps extension is consistent with the data.
@@ -21,7 +27,8 @@ pub(super) const BITMAPS: u64 = 1 << 0;
 /// Autoclear: the external data file is a raw image by itself.
 pub(super) const DATA_FILE_RAW: u64 = 1 << 1;
 
-const KNOWN_INCOMPATIBLE: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2;
+const KNOWN_INCOMPATIBLE: u64 =
+    DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2 | UNFINISHED_EDIT;
 /// An entry of the feature name table: type, bit, 46 bytes of name.
 const NAME_ENTRY: usize = 48;
 const TYPE_INCOMPATIBLE: u8 = 0;
@@ -44,13 +51,41 @@ const NAMES: [(u8, u64, &str); 8] = [
 pub(super) fn name_table() -> Vec<u8> {
     let mut table = Vec::with_capacity(NAMES.len() * NAME_ENTRY);
     for (kind, bit, name) in NAMES {
-        let end = table.len() + NAME_ENTRY;
-        // A feature is one bit of 64.
-        table.extend([kind, u8::try_from(bit.trailing_zeros()).unwrap_or(0)]);
-        table.extend_from_slice(name.as_bytes());
-        table.resize(end, 0);
+        push_name(&mut table, kind, bit, name);
     }
     table
+}
+
+/// The table `before` (that of a new image where there is none) with a name for
+/// [`UNFINISHED_EDIT`]; `None` when it has one.
+pub(super) fn with_unfinished_edit(before: Option<&[u8]>) -> Option<Vec<u8>> {
+    let mut table = before.map_or_else(name_table, <[u8]>::to_vec);
+    let bit = number(UNFINISHED_EDIT);
+    let is_ours = |entry: &[u8]| entry[0] == TYPE_INCOMPATIBLE && entry[1] == bit;
+    if table.chunks_exact(NAME_ENTRY).any(is_ours) {
+        return None;
+    }
+    // Part of an entry at the end is none.
+    table.truncate(table.len() / NAME_ENTRY * NAME_ENTRY);
+    push_name(
+        &mut table,
+        TYPE_INCOMPATIBLE,
+        UNFINISHED_EDIT,
+        UNFINISHED_EDIT_NAME,
+    );
+    Some(table)
+}
+
+fn push_name(table: &mut Vec<u8>, kind: u8, bit: u64, name: &str) {
+    let end = table.len() + NAME_ENTRY;
+    table.extend([kind, number(bit)]);
+    table.extend_from_slice(name.as_bytes());
+    table.resize(end, 0);
+}
+
+/// The number of a bit: one of 64.
+fn number(bit: u64) -> u8 {
+    u8::try_from(bit.trailing_zeros()).unwrap_or(0)
 }
 
 /// Refuses incompatible features that are not known, by the names that the image itself gives
@@ -92,11 +127,26 @@ mod tests {
         entry.extend_from_slice(b"flux capacitor");
         entry.resize(NAME_ENTRY, 0);
         let extensions = [(extension::FEATURE_NAMES, entry)];
-        let error = refuse_unknown(1 << 7 | 1 << 63 | DIRTY, &extensions).unwrap_err();
+        let error = refuse_unknown(1 << 7 | 1 << 62 | DIRTY, &extensions).unwrap_err();
         assert_eq!(
             error.message(),
-            "Unsupported qcow2 feature(s): flux capacitor, bit 63"
+            "Unsupported qcow2 feature(s): flux capacitor, bit 62"
         );
         assert!(refuse_unknown(KNOWN_INCOMPATIBLE, &[]).is_ok());
+    }
+
+    #[test]
+    fn our_own_feature_gets_a_name_once() {
+        assert!(UNFINISHED_EDIT_NAME.len() <= NAME_ENTRY - 2);
+        let named = with_unfinished_edit(None).unwrap();
+        assert_eq!(named.len(), (NAMES.len() + 1) * NAME_ENTRY);
+        let extensions = [(extension::FEATURE_NAMES, named.clone())];
+        assert_eq!(
+            name_of(63, &extensions).as_deref(),
+            Some(UNFINISHED_EDIT_NAME)
+        );
+        assert_eq!(with_unfinished_edit(Some(&named)), None);
+        let cut = with_unfinished_edit(Some(&[1; 50])).unwrap();
+        assert_eq!(cut.len(), 2 * NAME_ENTRY);
     }
 }

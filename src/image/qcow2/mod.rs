@@ -329,6 +329,7 @@ fn info(storage: &dyn Storage, header: &Header, snapshots: &[SnapshotEntry]) -> 
         refcount_bits: 1 << header.refcount_order,
         extended_l2: header.extended_l2(),
         data_file_raw: has(header.autoclear_features, feature::DATA_FILE_RAW),
+        unfinished_edit: has(header.incompatible_features, feature::UNFINISHED_EDIT),
         incompatible_features: header.incompatible_features,
         compatible_features: header.compatible_features,
         autoclear_features: header.autoclear_features,

@@ -8,10 +8,11 @@ use crate::chain::Chain;
 use crate::control::{Control, Stop};
 use crate::disk::{Changes, WritableDisk};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::{self as images, Format, Repair, WritableFiles};
 use crate::journal::{Identity, Journal, JournalBuilder, Progress};
 use crate::op::edit::place;
 use crate::op::edit::trial::Trial;
-use crate::storage::{FileId, Storage};
+use crate::storage::{FileId, FileStorage, LockMode, Storage};
 use crate::table::{self, TableKind};
 
 /// What an earlier edit has left beside an image.
@@ -30,7 +31,11 @@ pub enum Unfinished {
 /// # Errors
 /// When there is a journal that cannot be read, or does not belong to this image.
 pub fn unfinished(image: &Path) -> Result<Option<Unfinished>> {
-    let Some(journal) = load(image)? else {
+    let journal = load(image)?;
+    if is_guarded(image) {
+        return Ok(Some(Unfinished::Interrupted));
+    }
+    let Some(journal) = journal else {
         return Ok(None);
     };
     Ok(match journal.progress() {
@@ -54,18 +59,20 @@ pub fn apply(chain: &Chain, trial: &Trial, control: &Control) -> Result<(), Stop
         return Err(interrupted(&image).into());
     }
     place::remove(&image)?;
-    let disk = disk_of(chain)?;
+    let disk = WritableDisk::new(Arc::from(chain.writer(0)?), backing_of(chain)?);
     let mut journal = write_journal(&image, trial).inspect_err(|_| {
         // Nothing has been changed yet.
         let _ = place::remove(&image);
     })?;
-    if let Err(stop) = journal.forward(&disk, control) {
+    let guarded = disk.image().guard_edit(true).map_err(Stop::from);
+    if let Err(stop) = guarded.and_then(|_| journal.forward(&disk, control)) {
         // Where going back fails as well, the journal stays, for when the cause is gone.
-        journal.back(&disk, &Control::new())?;
+        go_back(&mut journal, &disk, &Control::new(), true)?;
         drop(journal);
         place::remove(&image)?;
         return Err(stop);
     }
+    disk.image().guard_edit(false)?;
     drop(disk);
     Ok(journal.seal()?)
 }
@@ -76,14 +83,20 @@ pub fn apply(chain: &Chain, trial: &Trial, control: &Control) -> Result<(), Stop
 /// [`ErrorKind::NotFound`] when there is none; I/O errors.
 pub fn resume(chain: &Chain, rollback: bool, control: &Control) -> Result<(), Stop> {
     let image = image_of(chain)?;
-    let mut journal = load(&image)?.ok_or_else(|| nothing(&image, "interrupted"))?;
+    let mut journal = load(&image)?.ok_or_else(|| match is_guarded(&image) {
+        true => without_journal(&image),
+        false => nothing(&image, "interrupted"),
+    })?;
     let disk = disk_of(chain)?;
     if rollback {
-        journal.back(&disk, control)?;
+        go_back(&mut journal, &disk, control, true)?;
         drop(journal);
         return Ok(place::remove(&image)?);
     }
+    disk.image().guard_edit(true)?;
     journal.forward(&disk, control)?;
+    give_leaks_back(&disk);
+    disk.image().guard_edit(false)?;
     drop(disk);
     Ok(journal.seal()?)
 }
@@ -105,21 +118,72 @@ pub fn undo(chain: &Chain, control: &Control) -> Result<(), Stop> {
         .with_path(&image)
         .into());
     }
+    if is_guarded(&image) {
+        return Err(interrupted(&image).into());
+    }
     let disk = disk_of(chain)?;
-    journal.back(&disk, control)?;
+    go_back(&mut journal, &disk, control, false)?;
     drop((disk, journal));
     Ok(place::remove(&image)?)
 }
 
-/// Gives up the possibility to undo.
+/// Gives up the possibility to undo. Of an unfinished edit whose journal is gone there is nothing
+/// else to do: then the disk can be used again as it is.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] while an edit is unfinished; as `unlink(2)`.
 pub fn discard_undo(image: &Path) -> Result<()> {
     match unfinished(image)? {
+        Some(Unfinished::Interrupted) if load(image)?.is_none() => {
+            let files = WritableFiles {
+                storage: Arc::new(FileStorage::open(image, LockMode::Write)?),
+                data_file: None,
+                backing: None,
+            };
+            let writer = images::open_in_edit(files, Format::Qcow2)?;
+            writer.guard_edit(false)?;
+            place::remove(image)
+        }
         Some(Unfinished::Interrupted) => Err(interrupted(image)),
         _ => place::remove(image),
     }
+}
+
+/// Takes a change back, whatever of it was done, `after_failure` or not; nobody else can use the
+/// image until that is over.
+fn go_back(
+    journal: &mut Journal,
+    disk: &WritableDisk,
+    control: &Control,
+    after_failure: bool,
+) -> Result<(), Stop> {
+    disk.image().guard_edit(true)?;
+    journal.back(disk, control)?;
+    if after_failure {
+        give_leaks_back(disk);
+    }
+    Ok(disk.image().guard_edit(false).map(drop)?)
+}
+
+/// A crash or a failure may have left space that nothing refers to.
+fn give_leaks_back(disk: &WritableDisk) {
+    if disk.image().format() == Format::Qcow2 {
+        // It does no harm: no reason to leave the edit unfinished.
+        let _ = disk.image().repair(Repair::Leaks, &Control::new());
+    }
+}
+
+/// Whether the image itself says that an edit is unfinished. One that cannot be read says nothing.
+fn is_guarded(image: &Path) -> bool {
+    let guarded = || -> Result<bool> {
+        let storage = FileStorage::open(image, LockMode::Peek)?;
+        if images::probe(&storage)?.format != Format::Qcow2 {
+            return Ok(false);
+        }
+        let opened = images::open(Arc::new(storage), Format::Qcow2)?;
+        Ok(opened.info().has_unfinished_edit())
+    };
+    guarded().unwrap_or(false)
 }
 
 fn image_of(chain: &Chain) -> Result<PathBuf> {
@@ -127,13 +191,15 @@ fn image_of(chain: &Chain) -> Result<PathBuf> {
     path.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the image has no file"))
 }
 
+/// The disk, also of an image whose edit is unfinished.
 fn disk_of(chain: &Chain) -> Result<WritableDisk> {
+    let writer = Arc::from(chain.writer_in_edit(0)?);
+    Ok(WritableDisk::new(writer, backing_of(chain)?))
+}
+
+fn backing_of(chain: &Chain) -> Result<Option<Arc<dyn Storage>>> {
     let backing = chain.disk_below(0)?;
-    let writer = Arc::from(chain.writer(0)?);
-    Ok(WritableDisk::new(
-        writer,
-        backing.map(|disk| Arc::new(disk) as Arc<dyn Storage>),
-    ))
+    Ok(backing.map(|disk| Arc::new(disk) as Arc<dyn Storage>))
 }
 
 fn load(image: &Path) -> Result<Option<Journal>> {
@@ -169,6 +235,18 @@ fn interrupted(image: &Path) -> Error {
     Error::new(
         ErrorKind::InvalidInput,
         "an edit of this image was interrupted: resume it or roll it back first",
+    )
+    .with_path(image)
+}
+
+fn without_journal(image: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "an edit of this image is unfinished, and its journal {} is gone; 'platter-img undo \
+             --discard' makes the disk usable as it is",
+            place::journal_path(image).display()
+        ),
     )
     .with_path(image)
 }

@@ -14,6 +14,7 @@ fn details() -> Qcow2Details {
         refcount_bits: 16,
         extended_l2: true,
         data_file_raw: false,
+        unfinished_edit: false,
         incompatible_features: 0x10,
         compatible_features: 0,
         autoclear_features: 1,

@@ -60,22 +60,36 @@ impl HeaderCluster {
     /// [`crate::ErrorKind::Unsupported`] when it does not fit a cluster (nothing is written then);
     /// I/O errors.
     pub(super) fn rewrite(&mut self, storage: &dyn WritableStorage) -> Result<()> {
+        if self.rewrite_by_switch(storage)? {
+            return Ok(());
+        }
+        self.bytes = self.assemble()?;
+        storage.write_at(&self.bytes, 0)
+    }
+
+    /// As [`Self::rewrite`], but where the first sector alone cannot switch, nothing is written and
+    /// the answer is `false`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn rewrite_by_switch(&mut self, storage: &dyn WritableStorage) -> Result<bool> {
         let bytes = self.assemble()?;
         // What the old first sector leads to: extensions, backing file name.
         let in_use = [0..self.extensions_end(), self.name_range()];
-        let before = std::mem::replace(&mut self.bytes, bytes);
         let changes = |range: &Range<usize>| {
             let behind = range.start.max(SECTOR)..range.end.max(range.start.max(SECTOR));
-            before[behind.clone()] != self.bytes[behind]
+            self.bytes[behind.clone()] != bytes[behind]
         };
         if in_use.iter().any(changes) {
-            return storage.write_at(&self.bytes, 0);
+            return Ok(false);
         }
+        let before = std::mem::replace(&mut self.bytes, bytes);
         if before[SECTOR..] != self.bytes[SECTOR..] {
             storage.write_at(&self.bytes[SECTOR..], SECTOR as u64)?;
             storage.flush()?;
         }
-        storage.write_at(&self.bytes[..SECTOR], 0)
+        storage.write_at(&self.bytes[..SECTOR], 0)?;
+        Ok(true)
     }
 
     /// Where the backing file name is on disk; empty without one.

@@ -17,6 +17,7 @@
 //! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `resize`, `grow`, `bitmap_sizes` | another size |
 //! | `amend` | properties of the header |
+//! | `guard` | the mark that keeps others out while partitions are edited |
 //! | `bitmaps`, `tracking` | dirty bitmaps |
 //! | `flush` | the order in which all that reaches the disk |
 //!
@@ -33,6 +34,7 @@ mod deltas;
 mod entries;
 mod flush;
 mod grow;
+mod guard;
 mod guest;
 mod header;
 mod keep;
@@ -119,6 +121,8 @@ struct State {
     tracked: Vec<String>,
     /// Why nothing works any more.
     poisoned: Option<(ErrorKind, String)>,
+    /// Opened by who knows what to do with an unfinished edit.
+    in_edit: bool,
 }
 
 /// The image at rest: nobody else reads or writes until this is dropped.
@@ -143,10 +147,16 @@ impl std::ops::DerefMut for Exclusive<'_> {
 }
 
 impl Qcow2Writer {
-    /// Opens the image in `files`.
-    pub(in crate::image) fn open(files: WritableFiles) -> Result<Self> {
+    /// Opens the image in `files`, which has no unfinished edit.
+    #[cfg(test)]
+    fn open(files: WritableFiles) -> Result<Self> {
+        Self::open_for(files, false)
+    }
+
+    /// Opens the image in `files`; one with an unfinished edit only for who is `in_edit`.
+    pub(in crate::image) fn open_for(files: WritableFiles, in_edit: bool) -> Result<Self> {
         let storage = Arc::clone(&files.storage);
-        let state = State::open(files)?;
+        let state = State::open(files, in_edit)?;
         let data = Arc::clone(state.data_file.as_ref().unwrap_or(&storage));
         Ok(Self {
             data,
@@ -354,14 +364,20 @@ impl ImageWriter for Qcow2Writer {
             .and_then(|mut state| state.rename_snapshot(snapshot, name))
             .map_err(|error| self.name(error))
     }
+
+    fn guard_edit(&self, unfinished: bool) -> Result<bool> {
+        self.exclusive()
+            .and_then(|mut state| state.guard_edit(unfinished))
+            .map_err(|error| self.name(error))
+    }
 }
 
 impl State {
-    fn open(files: WritableFiles) -> Result<Self> {
+    fn open(files: WritableFiles, in_edit: bool) -> Result<Self> {
         let storage = files.storage;
         let reader: &dyn Storage = storage.as_ref();
         let mut header = HeaderCluster::read(reader)?;
-        check_writable(&header, files.data_file.is_some())?;
+        check_writable(&header, files.data_file.is_some(), in_edit)?;
         if header.is_dirty() {
             qcow2::repair_unclosed(storage.as_ref())?;
             header = HeaderCluster::read(reader)?;
@@ -385,6 +401,7 @@ impl State {
             tracking: Tracking::default(),
             tracked: Vec::new(),
             poisoned: None,
+            in_edit,
             data_file: files.data_file,
             backing: files.backing,
             header,
@@ -399,11 +416,12 @@ impl State {
 
     /// Reads everything anew from the disk, where all changes must be: after a repair.
     fn reopen(&mut self) -> Result<()> {
-        *self = Self::open(WritableFiles {
+        let files = WritableFiles {
             storage: Arc::clone(&self.storage),
             data_file: self.data_file.clone(),
             backing: self.backing.clone(),
-        })?;
+        };
+        *self = Self::open(files, self.in_edit)?;
         Ok(())
     }
 
@@ -471,8 +489,14 @@ fn has_enabled_bitmaps(storage: &dyn Storage, header: &Header) -> bool {
 }
 
 /// Refuses images that must not or cannot be changed.
-fn check_writable(header: &HeaderCluster, has_data_file: bool) -> Result<()> {
+fn check_writable(header: &HeaderCluster, has_data_file: bool, in_edit: bool) -> Result<()> {
     let fields = &header.fields;
+    if fields.incompatible_features & feature::UNFINISHED_EDIT != 0 && !in_edit {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "an edit of its partitions is unfinished: finish it or take it back first",
+        ));
+    }
     if fields.incompatible_features & feature::CORRUPT != 0 {
         return Err(Error::unsupported(
             "the image is marked corrupt; it must be repaired before it can be changed",
