@@ -101,6 +101,10 @@ impl Storage for Disk {
     fn path(&self) -> Option<&Path> {
         self.layers[0].storage().path()
     }
+
+    fn moves_by(&self) -> Option<u64> {
+        self.layers[0].moves_by()
+    }
 }
 
 /// The part of `buf`, which begins at the guest offset `offset`, that holds `range`.

@@ -25,6 +25,8 @@ mod inputs;
 mod model;
 #[path = "crash/raw.rs"]
 mod raw;
+#[path = "crash/remap.rs"]
+mod remap;
 #[path = "crash/subject.rs"]
 mod subject;
 #[path = "crash/toy.rs"]
@@ -45,13 +47,14 @@ use verb_list::VERBS;
 /// An operation whose crashes are looked at.
 type Case = fn(Effort) -> Result<Tally, String>;
 
-const CASES: [(&str, Case); 6] = [
+const CASES: [(&str, Case); 7] = [
     ("self_test", toy::judged),
     ("raw_writes", raw::writes),
     ("raw_resize", raw::resize),
     ("guest_writes", guest::writes),
     ("guest_zeroes", guest::zeroes),
     ("guest_discards", guest::discards),
+    ("guest_moves", remap::moves),
 ];
 
 fn main() {

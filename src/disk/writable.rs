@@ -8,7 +8,7 @@ use super::part;
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ExtentState, ImageWriter, Preallocation};
-use crate::storage::{Joiner, Run, Storage, WritableStorage, check_bounds};
+use crate::storage::{Joiner, Move, Run, Storage, WritableStorage, check_bounds};
 use crate::units::GuestOffset;
 
 /// What the guest would see and write. Its length is the virtual size.
@@ -70,6 +70,10 @@ impl Storage for WritableDisk {
         joiner.finish();
         Ok(())
     }
+
+    fn moves_by(&self) -> Option<u64> {
+        self.image.moves_by()
+    }
 }
 
 impl WritableStorage for WritableDisk {
@@ -92,6 +96,14 @@ impl WritableStorage for WritableDisk {
     /// A guest cannot reserve space.
     fn allocate(&self, _range: Range<u64>) -> Result<()> {
         Err(Error::unsupported("a guest disk cannot reserve space"))
+    }
+
+    fn layout_mark(&self) -> Option<u64> {
+        self.image.layout_mark()
+    }
+
+    fn remap(&self, moves: &[Move], control: &Control) -> Result<(), Stop> {
+        self.image.remap(moves, control)
     }
 
     /// Grows or cuts the disk, see [`ImageWriter::resize`].

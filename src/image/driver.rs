@@ -181,6 +181,12 @@ pub trait ImageDriver: Debug + Send + Sync {
         Err(Error::new(ErrorKind::NotFound, message))
     }
 
+    /// Opened for change, the image moves guest bytes by multiples of this distance without
+    /// copying them ([`crate::image::ImageWriter::remap`]); `None` where it cannot.
+    fn moves_by(&self) -> Option<u64> {
+        None
+    }
+
     /// Checks the metadata without writing anything.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::image::check::{CheckReport, Finding};
 use crate::image::driver::SnapshotSelector;
 use crate::image::extent::Extent;
 use crate::image::info::{FileReference, Format, Snapshot};
-use crate::storage::Storage;
+use crate::storage::{Move, Storage};
 use crate::units::GuestOffset;
 
 /// How the space of a new part of a disk is prepared.
@@ -290,6 +290,25 @@ pub trait ImageWriter: Debug + Send + Sync {
     fn make_empty(&self, control: &Control) -> Result<(), Stop> {
         let _ = control;
         Err(self.lacks("emptying").into())
+    }
+
+    /// As [`crate::storage::Storage::moves_by`], of the guest disk.
+    fn moves_by(&self) -> Option<u64> {
+        None
+    }
+
+    /// As [`crate::storage::WritableStorage::layout_mark`].
+    fn layout_mark(&self) -> Option<u64> {
+        None
+    }
+
+    /// As [`crate::storage::WritableStorage::remap`], of guest bytes.
+    ///
+    /// # Errors
+    /// As there.
+    fn remap(&self, moves: &[Move], control: &Control) -> Result<(), Stop> {
+        let _ = (moves, control);
+        Err(self.lacks("moving without copying").into())
     }
 
     /// Marks the image as one whose partitions are being edited, so that no other program opens

@@ -9,6 +9,7 @@ mod host_space;
 mod lock;
 mod log;
 mod memory;
+mod moves;
 mod new_file;
 mod runs;
 mod sys;
@@ -27,11 +28,13 @@ pub use host_space::HostSpace;
 pub use lock::LockMode;
 pub use log::{Change, Crash, CrashFile, CrashPlan, Crashes, LogStorage, Loss, Record, WriteLog};
 pub use memory::MemoryStorage;
+pub use moves::{Move, check_moves, vacated};
 pub use new_file::NewFile;
 pub use window::{WindowStorage, WritableWindow};
 
 pub(crate) use runs::Joiner;
 
+use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A stretch of a storage that is one thing throughout.
@@ -93,6 +96,12 @@ pub trait Storage: Debug + Send + Sync {
 
     /// The open file behind it, where there is just one, byte for byte.
     fn host_file(&self) -> Option<&File> {
+        None
+    }
+
+    /// Opened for change, it moves bytes by multiples of this distance without copying them
+    /// ([`WritableStorage::remap`]); `None` where it cannot.
+    fn moves_by(&self) -> Option<u64> {
         None
     }
 
@@ -162,6 +171,26 @@ pub trait WritableStorage: Storage {
     fn copy_from(&self, source: &dyn Storage, range: Range<u64>, offset: u64) -> Result<bool> {
         let _ = (source, range, offset);
         Ok(false)
+    }
+
+    /// A number that the next [`Self::remap`] changes, at the moment in which all of it takes
+    /// effect, and that survives a crash with it. `None` where there is no such number, and when
+    /// a failure has left it unknown.
+    fn layout_mark(&self) -> Option<u64> {
+        None
+    }
+
+    /// Makes all of `moves` at once ([`check_moves`]), without copying more than the edges: bytes
+    /// that go nowhere and to which nothing comes stay, and what is left behind ([`vacated`]) reads as
+    /// zeroes. Durable on return; a crash at any moment leaves the storage as it was, or with all
+    /// moves made. So does an error or a cancel, unless everything fails from then on.
+    ///
+    /// # Errors
+    /// As [`check_moves`]; [`ErrorKind::Unsupported`] for a distance that is no multiple of
+    /// [`Storage::moves_by`]; as [`Self::write_at`].
+    fn remap(&self, moves: &[Move], control: &Control) -> Result<(), Stop> {
+        let _ = (moves, control);
+        Err(Error::unsupported("this storage moves bytes by copying them only").into())
     }
 
     /// Cuts the storage or lengthens it with zeroes.

@@ -13,7 +13,7 @@ use crate::subject::{Files, Judge, create};
 
 /// Images of all kinds: options of `qemu-img create`, size of the disk in KiB, with a backing file,
 /// with a snapshot.
-const IMAGES: [(&str, usize, bool, bool); 12] = [
+pub(crate) const IMAGES: [(&str, usize, bool, bool); 12] = [
     ("cluster_size=512", 160, false, false),
     ("cluster_size=512,compat=0.10", 96, true, false),
     ("cluster_size=4k", 5000, true, false),

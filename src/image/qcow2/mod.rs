@@ -273,6 +273,10 @@ impl ImageDriver for Qcow2 {
             .map_err(|error| self.name(error))
     }
 
+    fn moves_by(&self) -> Option<u64> {
+        self.file.header.moves_by()
+    }
+
     fn has_preallocated_metadata(&self) -> Result<bool> {
         let storage = self.file.storage.as_ref();
         refcount::has_preallocated_metadata(storage, &self.file.header)

@@ -2,28 +2,8 @@
 
 use std::ops::Range;
 
+use crate::storage::Move;
 use crate::units::{MIB, align_up};
-
-/// One move of content.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Move {
-    /// The first byte before.
-    pub(super) from: u64,
-    /// The first byte afterwards.
-    pub(super) to: u64,
-    /// How many bytes.
-    pub(super) length: u64,
-}
-
-impl Move {
-    fn source(&self) -> Range<u64> {
-        self.from..self.from + self.length
-    }
-
-    fn target(&self) -> Range<u64> {
-        self.to..self.to + self.length
-    }
-}
 
 /// Puts `wanted` in an order in which each can be made. Where partitions wait for one another in a
 /// circle, one of them goes by way of free space, which is searched in `disk` beside what stays

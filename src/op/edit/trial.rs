@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
 use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
 use crate::op::edit::draft::{Change, Draft};
-use crate::op::edit::order::{Move, order};
-use crate::storage::{FileStorage, LockMode, Storage, WritableStorage, WritableWindow};
+use crate::op::edit::order::order;
+use crate::storage::{FileStorage, LockMode, Move, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
 

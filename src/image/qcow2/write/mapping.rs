@@ -173,6 +173,18 @@ impl L2Format {
         Ok([entry, bitmap])
     }
 
+    /// Writes that entry to its bytes in a table.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(super) fn put(self, mapping: &Mapping, entry: &mut [u8]) -> Result<()> {
+        let words = self.encode(mapping)?;
+        for (bytes, word) in entry.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.to_be_bytes();
+        }
+        Ok(())
+    }
+
     fn encode_compressed(self, place: CompressedCluster) -> Result<u64> {
         let offset_bits = 62 - (self.cluster_bits - 8);
         if place.end() > 1 << offset_bits {

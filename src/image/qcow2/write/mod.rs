@@ -16,6 +16,7 @@
 //! | `deltas`, `tree` | many refcounts and L2 tables at once |
 //! | `snapshots`, `snapshot_table` | internal snapshots |
 //! | `resize`, `grow`, `bitmap_sizes` | another size |
+//! | `remap` | guest bytes at other offsets, without copying |
 //! | `amend` | properties of the header |
 //! | `guard` | the mark that keeps others out while partitions are edited |
 //! | `bitmaps`, `tracking` | dirty bitmaps |
@@ -42,6 +43,7 @@ mod mapping;
 mod pack;
 mod read;
 mod refcounts;
+mod remap;
 mod resize;
 mod snapshot_table;
 mod snapshots;
@@ -68,7 +70,7 @@ use crate::image::registry::WritableFiles;
 use crate::image::writer::{
     Amendment, BitmapEdit, ImageWriter, Preallocation, Repair, RepairReport,
 };
-use crate::storage::{Storage, WritableStorage};
+use crate::storage::{Move, Storage, WritableStorage};
 use crate::units::GuestOffset;
 
 use allocator::Allocator;
@@ -363,6 +365,20 @@ impl ImageWriter for Qcow2Writer {
         self.exclusive()
             .and_then(|mut state| state.rename_snapshot(snapshot, name))
             .map_err(|error| self.name(error))
+    }
+
+    fn moves_by(&self) -> Option<u64> {
+        self.lock().header.fields.moves_by()
+    }
+
+    fn layout_mark(&self) -> Option<u64> {
+        let state = self.lock();
+        state.check_usable().ok()?;
+        Some(state.header.fields.l1_table_offset)
+    }
+
+    fn remap(&self, moves: &[Move], control: &Control) -> Result<(), Stop> {
+        self.run(|state| state.remap(moves, control))
     }
 
     fn guard_edit(&self, unfinished: bool) -> Result<bool> {
