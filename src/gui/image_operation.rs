@@ -51,19 +51,24 @@ impl ImageOperation {
     ];
 
     /// What the window is asked for to do it to an open image.
-    pub(crate) fn of_document(self, document: &Rc<Document>) -> Option<Request> {
+    /// `open` are the images that are open.
+    pub(crate) fn of_document(
+        self,
+        document: &Rc<Document>,
+        open: &[Rc<Document>],
+    ) -> Option<Request> {
         match self {
             Self::Resize => resize::request(document),
-            _ => self.of_file(Subject::of(document)?),
+            _ => self.of_file(Subject::of(document)?, open),
         }
     }
 
-    /// What the window is asked for to do it to an image that need not be open.
-    pub(crate) fn of_file(self, subject: Subject) -> Option<Request> {
+    /// What the window is asked for to do it to an image that need not be one of those `open`.
+    pub(crate) fn of_file(self, subject: Subject, open: &[Rc<Document>]) -> Option<Request> {
         match self {
             Self::Check => Some(image_sheets::check_request(subject)),
             Self::Commit => Some(image_sheets::commit_request(subject)),
-            Self::Compare => Some(compare::request(subject)),
+            Self::Compare => Some(compare::request(subject, open)),
             Self::Convert => convert::request(subject),
             Self::Delete => Some(image_sheets::delete_request(subject)),
             Self::Flatten => Some(image_sheets::flatten_request(subject)),

@@ -7,6 +7,7 @@ mod background;
 mod banner;
 mod chain_pane;
 mod compare;
+mod comparison;
 mod convert;
 mod describe;
 mod disk_layout;

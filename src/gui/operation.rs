@@ -15,7 +15,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use platter::job::Work;
 use platter::op::plan::Plan;
@@ -23,6 +24,7 @@ use platter::{Control, Stop};
 use relm4::gtk::{self, prelude::*};
 use relm4::{Component, ComponentController, Sender};
 
+use crate::comparison::Comparison;
 use crate::operation_window::OperationInput;
 
 /// An operation, looked at and ready to run.
@@ -46,6 +48,17 @@ pub(crate) struct After {
     pub(crate) trial: Option<Draft>,
     /// It has applied the edits that waited for the image that it changed.
     pub(crate) applies_edits: bool,
+    /// Where it leaves what a comparison has found.
+    pub(crate) compared: Option<Arc<OnceLock<Arc<Comparison>>>>,
+}
+
+/// What is offered in passing when an operation is over.
+#[derive(Clone, Debug)]
+pub(crate) enum Offer {
+    /// To take it back.
+    Undo(Draft),
+    /// To look at the differences of this image on its map.
+    Differences(PathBuf),
 }
 
 /// Draws up an operation from the images as they are now. Blocks: called off the main thread, and

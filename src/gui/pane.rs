@@ -66,6 +66,8 @@ pub(crate) enum PaneOutput {
     ShowSegment(usize),
     /// Read the selected image again.
     Reload,
+    /// Forget where the selected disk differs from another one.
+    ForgetComparison,
     /// Do this; see [`crate::operation`].
     Operate(Request),
     /// Do this to an image that need not be open.

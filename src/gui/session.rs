@@ -12,6 +12,8 @@ use platter::image::Format;
 use platter::inspect::Contents;
 use platter::op::edit::{Pending, Refused, Unfinished, preview};
 
+use crate::comparison::Comparison;
+
 /// Names an open image for the life of the window.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct DocumentId(u64);
@@ -69,6 +71,8 @@ pub(crate) struct Document {
     pub(crate) preview: Option<Arc<Contents>>,
     /// What an earlier edit of its partitions has left beside the image.
     pub(crate) unfinished: Option<Unfinished>,
+    /// Where its disk, as it was read, differs from another one.
+    pub(crate) compared: Option<Arc<Comparison>>,
 }
 
 /// A change of the edits that wait for a disk.
@@ -111,6 +115,7 @@ impl Document {
             pending: Rc::default(),
             preview: None,
             unfinished: None,
+            compared: None,
         }
     }
 
@@ -281,6 +286,28 @@ impl Session {
                 document.preview = None;
                 *slot = Rc::new(document);
             }
+        }
+    }
+
+    /// Keeps what a comparison of an open image has found.
+    pub(crate) fn take_comparison(&mut self, compared: &Arc<Comparison>) {
+        for slot in &mut self.documents {
+            if same_file(&slot.path, &compared.subject) {
+                let mut document = Document::clone(slot);
+                document.compared = Some(Arc::clone(compared));
+                *slot = Rc::new(document);
+            }
+        }
+    }
+
+    /// Forgets where the selected disk differs from another one.
+    pub(crate) fn forget_comparison(&mut self) {
+        let selected = self.selected;
+        let slot = self.documents.iter_mut().find(|it| Some(it.id) == selected);
+        if let Some(slot) = slot {
+            let mut document = Document::clone(slot);
+            document.compared = None;
+            *slot = Rc::new(document);
         }
     }
 

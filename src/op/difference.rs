@@ -1,6 +1,11 @@
 //! All places where two guest disks differ, for a reader who wants to see them; [`super::compare`]
 //! is for the one who wants to know whether there are any.
 
+mod csv;
+mod found;
+
+pub use found::Differences;
+
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
@@ -11,22 +16,10 @@ use crate::error::Result;
 use crate::storage::{Run, Storage, check_bounds};
 use crate::units::{KIB, MIB};
 
-/// Where two disks differ. The longer disk's rest is compared with zeroes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Differences {
-    /// Bytes that are told apart: a power of two from 4 KiB on, more on very large disks.
-    pub granularity: u64,
-    /// The guest ranges, ascending, apart from each other, multiples of the granularity except at
-    /// the end of the longer disk.
-    pub ranges: Vec<Range<u64>>,
-    /// Bytes in those ranges.
-    pub bytes: u64,
-}
-
 /// Granules that are kept at most: 8 MiB of bits.
 const MOST_GRANULES: u64 = 64 << 20;
 
-/// Finds all differences; memory does not grow with the disks, except for the ranges themselves.
+/// Finds all differences; memory does not grow with the disks.
 ///
 /// # Errors
 /// When one of the disks cannot be read, or on cancel.
@@ -91,25 +84,9 @@ impl Bits {
         }
     }
 
-    fn differences(&self, granularity: u64, size: u64) -> Differences {
-        let mut found = Differences {
-            granularity,
-            ranges: Vec::new(),
-            bytes: 0,
-        };
-        for (index, word) in (0_u64..).zip(&self.words) {
-            let word = word.load(Ordering::Relaxed);
-            for bit in (0..64).filter(|bit| word & 1 << bit != 0) {
-                let start = (index * 64 + bit) * granularity;
-                let end = (start + granularity).min(size);
-                found.bytes += end - start;
-                match found.ranges.last_mut() {
-                    Some(last) if last.end == start => last.end = end,
-                    _ => found.ranges.push(start..end),
-                }
-            }
-        }
-        found
+    fn differences(self, granularity: u64, size: u64) -> Differences {
+        let words = self.words.into_iter().map(AtomicU64::into_inner);
+        Differences::new(granularity, size, words.collect())
     }
 }
 
@@ -202,6 +179,10 @@ mod tests {
         differences(&first, &second, &Control::new()).unwrap()
     }
 
+    fn ranges(found: &Differences) -> Vec<Range<u64>> {
+        found.ranges().collect()
+    }
+
     #[test]
     fn every_granule_that_differs_is_told() {
         let first = vec![1; 3 << 20];
@@ -211,15 +192,15 @@ mod tests {
         }
         let found = find(first.clone(), second);
         assert_eq!(
-            found.ranges,
+            ranges(&found),
             [
                 0..8192,
                 1 << 20..(1 << 20) + 4096,
                 (3 << 20) - 4096..3 << 20
             ]
         );
-        assert_eq!(found.bytes, 4 * 4096);
-        assert_eq!(find(first.clone(), first).ranges, []);
+        assert_eq!((found.count(), found.bytes()), (3, 4 * 4096));
+        assert!(find(first.clone(), first).is_empty());
     }
 
     #[test]
@@ -227,8 +208,8 @@ mod tests {
         let mut longer = vec![0; 10_000];
         longer[9_999] = 1;
         let expected = [(8192, 10_000)].map(|(start, end)| start..end);
-        assert_eq!(find(vec![0; 5000], longer.clone()).ranges, expected);
-        assert_eq!(find(longer, Vec::new()).ranges, expected);
+        assert_eq!(ranges(&find(vec![0; 5000], longer.clone())), expected);
+        assert_eq!(ranges(&find(longer, Vec::new())), expected);
     }
 
     #[test]
@@ -264,7 +245,7 @@ mod tests {
         }
         let (first, second) = (Holes(MIB..2 * MIB), Holes(4 * MIB..5 * MIB));
         let found = differences(&first, &second, &Control::new()).unwrap();
-        assert_eq!(found.granularity, 16 * KIB);
-        assert_eq!(found.ranges, [MIB..2 * MIB, 4 * MIB..5 * MIB]);
+        assert_eq!(found.granularity(), 16 * KIB);
+        assert_eq!(ranges(&found), [MIB..2 * MIB, 4 * MIB..5 * MIB]);
     }
 }

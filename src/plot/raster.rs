@@ -4,6 +4,8 @@
 //! each at least a pixel high, so that a single cluster in a tebibyte still shows, and every colour
 //! on the map is a colour of the legend. A pattern tells the classes apart without colours.
 
+use std::ops::Range;
+
 use crate::plot::cell::{Cell, Class, Share};
 use crate::plot::grid::pixels;
 use crate::plot::layout::{Layout, Rect};
@@ -29,15 +31,38 @@ pub struct Palette {
     pub paper: Rgb,
     /// By class, in the order of [`Class::ALL`].
     pub inks: [Ink; Class::ALL.len()],
+    /// Where the disk differs from the one that it is compared with.
+    pub different: Ink,
 }
 
 impl Palette {
-    /// The look of a class.
+    /// The look of something on the map.
     #[must_use]
-    pub fn ink(&self, class: Class) -> Ink {
-        self.inks[class as usize]
+    pub fn ink(&self, kind: impl Into<Kind>) -> Ink {
+        match kind.into() {
+            Kind::Of(class) => self.inks[class as usize],
+            Kind::Different => self.different,
+        }
     }
 }
+
+/// What can be seen on the map.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What becomes of guest bytes.
+    Of(Class),
+    /// Bytes that differ from those of another disk: drawn over the rest.
+    Different,
+}
+
+impl From<Class> for Kind {
+    fn from(class: Class) -> Self {
+        Self::Of(class)
+    }
+}
+
+/// How many bytes of a guest range differ from those of another disk.
+pub type Differing<'a> = &'a dyn Fn(Range<u64>) -> u64;
 
 /// Pixels, opaque, four bytes each in the order blue, green, red, alpha: what cairo and GDK take
 /// without converting.
@@ -73,8 +98,9 @@ impl Picture {
         }
     }
 
-    /// Fills a rectangle, cut to the picture, with the look of `class`.
-    pub fn fill(&mut self, rect: Rect, class: Class, ink: Ink) {
+    /// Fills a rectangle, cut to the picture, with the pattern of `kind`.
+    pub fn fill(&mut self, rect: Rect, kind: impl Into<Kind>, ink: Ink) {
+        let kind = kind.into();
         let cut = |value: i64, most: usize| usize::try_from(value).unwrap_or(0).min(most);
         let (left, right) = (
             cut(rect.x, self.width),
@@ -87,7 +113,7 @@ impl Picture {
         for y in top..bottom {
             let row = &mut self.pixels[(y * self.width + left) * 4..(y * self.width + right) * 4];
             for (x, pixel) in (left..).zip(row.chunks_exact_mut(4)) {
-                let colour = if is_marked(class, x, y) {
+                let colour = if is_marked(kind, x, y) {
                     ink.mark
                 } else {
                     ink.ground
@@ -98,12 +124,13 @@ impl Picture {
     }
 }
 
-/// Draws what `layout` shows, `scale` device pixels to a logical one.
+/// Draws what `layout` shows, `scale` device pixels to a logical one, and over it what differs.
 pub fn draw(
     layout: &Layout,
     scale: u32,
     palette: &Palette,
     share: impl Fn(Cell) -> Share,
+    differing: Option<Differing<'_>>,
 ) -> Picture {
     let scale = i64::from(scale.clamp(1, 8));
     let side = |logical: i64| usize::try_from(logical * scale).unwrap_or(0);
@@ -118,11 +145,41 @@ pub fn draw(
             height: rect.height * scale - scale,
         };
         let share = share(spot.cell);
-        for (class, part) in gauge(&share, inner, least_mark(inner)) {
+        let least = least_mark(inner);
+        for (class, part) in gauge(&share, inner, least) {
             picture.fill(part, class, palette.ink(class));
+        }
+        if let Some(part) = differing.and_then(|differing| {
+            // Twice as high as others at least: it is what is looked for.
+            mark(differing, spot.guest, inner, 2 * least)
+        }) {
+            picture.fill(part, Kind::Different, palette.different);
         }
     }
     picture
+}
+
+/// The part of a cell's rectangle, from the bottom up, that stands for the bytes of `guest` that
+/// differ; none when they do not.
+pub(super) fn mark(
+    differing: Differing<'_>,
+    guest: Range<u64>,
+    rect: Rect,
+    least: i64,
+) -> Option<Rect> {
+    let length = guest.end.saturating_sub(guest.start).max(1);
+    let bytes = differing(guest);
+    if bytes == 0 {
+        return None;
+    }
+    let exact = i128::from(rect.height) * i128::from(bytes) / i128::from(length);
+    let height = i64::try_from(exact).unwrap_or(rect.height);
+    let height = height.max(least).min(rect.height);
+    Some(Rect {
+        y: rect.y + rect.height - height,
+        height,
+        ..rect
+    })
 }
 
 /// Height of the least part of a cell that the eye finds.
@@ -138,6 +195,7 @@ pub fn draw_strip(
     scale: u32,
     mirrored: bool,
     palette: &Palette,
+    differing: Option<Differing<'_>>,
 ) -> Picture {
     let side = |logical: u32| usize::try_from(logical.saturating_mul(scale)).unwrap_or(0);
     let mut picture = Picture::new(side(width), side(height), palette.paper);
@@ -147,7 +205,8 @@ pub fn draw_strip(
         u64::try_from(start).unwrap_or(u64::MAX)
     };
     for (x, column) in (0_i64..).zip(0..columns) {
-        let share = summary.range_share(start(column)..start(column + 1));
+        let guest = start(column)..start(column + 1);
+        let share = summary.range_share(guest.clone());
         let rect = Rect {
             x: if mirrored {
                 pixels(columns - 1 - column, 1)
@@ -158,8 +217,12 @@ pub fn draw_strip(
             width: 1,
             height: i64::try_from(picture.height).unwrap_or(0),
         };
-        for (class, part) in gauge(&share, rect, 2 * i64::from(scale)) {
+        let least = 2 * i64::from(scale);
+        for (class, part) in gauge(&share, rect, least) {
             picture.fill(part, class, palette.ink(class));
+        }
+        if let Some(part) = differing.and_then(|it| mark(it, guest, rect, 3 * least)) {
+            picture.fill(part, Kind::Different, palette.different);
         }
     }
     picture
@@ -199,14 +262,16 @@ pub fn gauge(share: &Share, rect: Rect, least: i64) -> impl Iterator<Item = (Cla
         })
 }
 
-/// Whether a pixel belongs to the pattern of a class: data is plain, data of backing files dotted,
-/// compressed data hatched, zeroes ruled, and what nobody holds is plain.
-fn is_marked(class: Class, x: usize, y: usize) -> bool {
-    match class {
-        Class::Data | Class::Unallocated => false,
-        Class::Backing => x % 4 == 1 && y % 4 == 1 || x % 4 == 3 && y % 4 == 3,
-        Class::Compressed => (x + y).is_multiple_of(4),
-        Class::Zero => y % 3 == 1,
+/// Whether a pixel belongs to the pattern of a kind: data is plain, data of backing files dotted,
+/// compressed data hatched, zeroes ruled, what nobody holds is plain, and what differs is hatched
+/// crosswise.
+fn is_marked(kind: Kind, x: usize, y: usize) -> bool {
+    match kind {
+        Kind::Of(Class::Data | Class::Unallocated) => false,
+        Kind::Of(Class::Backing) => x % 4 == 1 && y % 4 == 1 || x % 4 == 3 && y % 4 == 3,
+        Kind::Of(Class::Compressed) => (x + y).is_multiple_of(4),
+        Kind::Of(Class::Zero) => y % 3 == 1,
+        Kind::Different => (x + y).is_multiple_of(4) || (x + 3 * y).is_multiple_of(4),
     }
 }
 
@@ -228,6 +293,10 @@ mod tests {
                 ground: Rgb(shade, shade, shade),
                 mark: Rgb(shade + 1, shade, shade),
             }),
+            different: Ink {
+                ground: Rgb(240, 240, 240),
+                mark: Rgb(240, 240, 240),
+            },
         }
     }
 
@@ -254,14 +323,20 @@ mod tests {
     fn the_picture_has_the_colours_of_what_is_there() {
         let layout = Layout::new(GIB, Arrangement::Linear, &[], 0, (300, 200));
         let palette = palette();
-        let picture = draw(&layout, 2, &palette, |cell| {
-            let class = if cell.index == 0 {
-                Class::Data
-            } else {
-                Class::Zero
-            };
-            Share::only(class, 5)
-        });
+        let picture = draw(
+            &layout,
+            2,
+            &palette,
+            |cell| {
+                let class = if cell.index == 0 {
+                    Class::Data
+                } else {
+                    Class::Zero
+                };
+                Share::only(class, 5)
+            },
+            None,
+        );
         let (width, height) = layout.view();
         assert_eq!(picture.width as i64, width * 2);
         assert_eq!(picture.pixels.len() as i64, width * height * 16);
@@ -293,13 +368,35 @@ mod tests {
         builder.add(&entry);
         let summary = builder.finish();
         for mirrored in [false, true] {
-            let strip = draw_strip(&summary, (300, 20), 2, mirrored, &palette());
+            let strip = draw_strip(&summary, (300, 20), 2, mirrored, &palette(), None);
             assert_eq!((strip.width, strip.height), (600, 40));
             let blue: Vec<u8> = strip.pixels.chunks(4).map(|pixel| pixel[0]).collect();
             let x = if mirrored { 0 } else { 599 };
             assert_eq!(blue.iter().filter(|blue| **blue == 10).count(), 4);
             assert_eq!(blue[600 * 39 + x], 10, "at the bottom");
         }
+    }
+
+    #[test]
+    fn what_differs_is_drawn_over_the_rest() {
+        let layout = Layout::new(GIB, Arrangement::Linear, &[], 0, (300, 200));
+        let share = |_| Share::only(Class::Data, 5);
+        let one_byte = |guest: Range<u64>| u64::from(guest.contains(&0));
+        let picture = draw(&layout, 1, &palette(), share, Some(&one_byte));
+        let height = usize::try_from(layout.pitch().1).unwrap() - 1;
+        let blue = |row: usize, x: usize| picture.pixels[(row * picture.width + x) * 4];
+        assert_eq!(blue(0, 0), 10, "most of the cell is as it was");
+        assert_eq!(blue(height - 1, 0), 240, "a byte shows");
+        let next = usize::try_from(layout.pitch().0).unwrap();
+        assert_eq!(blue(height - 1, next), 10, "the next cell does not differ");
+        let all = |guest: Range<u64>| guest.end - guest.start;
+        let all = draw(&layout, 1, &palette(), share, Some(&all));
+        assert_eq!(all.pixels[0], 240);
+        let summary = SummaryBuilder::new(64 * TIB).finish();
+        let size = (300, 20);
+        let strip = draw_strip(&summary, size, 1, false, &palette(), Some(&one_byte));
+        let marked = strip.pixels.chunks(4).filter(|pixel| pixel[0] == 240);
+        assert_eq!(marked.count(), 6);
     }
 
     proptest! {

@@ -36,6 +36,8 @@ pub(crate) enum AppInput {
     RecentRemoved(PathBuf),
     /// A view was chosen by its name in the stack.
     ViewRequested(&'static str),
+    /// The map of an image.
+    MapRequested(PathBuf),
     /// Another view became visible.
     ViewChanged,
     /// The sidebar is to be shown or hidden.

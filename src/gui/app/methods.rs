@@ -223,6 +223,10 @@ impl App {
             PaneOutput::ShowRange(range) => self.panes.reveal_on_map(range),
             PaneOutput::ShowSegment(index) => self.panes.show_partition(index),
             PaneOutput::Reload => self.reload(widgets, sender),
+            PaneOutput::ForgetComparison => {
+                self.session.forget_comparison();
+                self.show_session(widgets);
+            }
             PaneOutput::Operate(request) => self.operate(request, root, sender),
             PaneOutput::OperateOn(operation, subject) => {
                 self.operate_on_file(operation, subject, root, sender);

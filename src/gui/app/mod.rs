@@ -31,7 +31,7 @@ use crate::settings::Settings;
 use crate::sidebar::Sidebar;
 use crate::start_page::StartPage;
 use operations::Operations;
-use panes::Panes;
+use panes::{Panes, VIEWS};
 use watching::Watching;
 
 /// The window's model.
@@ -205,6 +205,10 @@ impl Component for App {
             AppInput::PolicyChanged(policy) => self.reopen_selected(policy, widgets, &sender),
             AppInput::RecentRemoved(path) => self.forget_recent(&path),
             AppInput::ViewRequested(name) => self.panes.present(name),
+            AppInput::MapRequested(path) => {
+                self.open_paths(&[path], widgets, &sender);
+                self.panes.present(VIEWS[2]);
+            }
             AppInput::ViewChanged => self.panes.tell_visibility(),
             AppInput::SidebarToggled => self.toggle_sidebar(widgets),
             AppInput::AboutRequested => dialogs::present_about(root),

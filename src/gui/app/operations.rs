@@ -15,7 +15,7 @@ use crate::describe;
 use crate::i18n::{fill, gettext};
 use crate::image_operation::ImageOperation;
 use crate::jobs::{JobsInput, JobsOutput};
-use crate::operation::{Ask, Draft, Operation, Request};
+use crate::operation::{Ask, Draft, Offer, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
 use crate::session::EditRequest;
@@ -89,8 +89,9 @@ impl App {
         root: &adw::ApplicationWindow,
         sender: &ComponentSender<Self>,
     ) {
-        let selected = self.session.selected();
-        if let Some(request) = selected.and_then(|document| operation.of_document(document)) {
+        let (selected, open) = (self.session.selected(), self.session.documents());
+        let request = selected.and_then(|document| operation.of_document(document, open));
+        if let Some(request) = request {
             self.operate(request, root, sender);
         }
     }
@@ -102,7 +103,7 @@ impl App {
         root: &adw::ApplicationWindow,
         sender: &ComponentSender<Self>,
     ) {
-        if let Some(request) = operation.of_file(subject) {
+        if let Some(request) = operation.of_file(subject, self.session.documents()) {
             self.operate(request, root, sender);
         }
     }
@@ -171,6 +172,7 @@ impl App {
                 writes,
                 opens,
                 applied,
+                compared,
             } => {
                 self.operations.writing.retain(|(known, ..)| *known != id);
                 for path in writes.iter().filter(|_| applied) {
@@ -179,12 +181,15 @@ impl App {
                 self.read_folders_beside(&writes, sender);
                 self.read_changed(&writes, sender);
                 self.session.mark_busy(&self.operations.files_by_job());
+                if let Some(compared) = compared {
+                    self.session.take_comparison(&compared);
+                }
                 match opens {
                     Some(path) => self.open_paths(&[path], widgets, sender),
                     None => self.show_session(widgets),
                 }
             }
-            JobsOutput::Toast { text, undo } => widgets.toast(&text, undo, sender),
+            JobsOutput::Toast { text, offer } => widgets.toast(&text, offer, sender),
             JobsOutput::Failed(report) => dialogs::present_error(&report, root, sender),
             JobsOutput::Copy(text) => dialogs::copy(&text, root, &widgets.toasts),
             JobsOutput::Idle => self.close_if_quitting(root),
@@ -273,19 +278,25 @@ impl App {
 }
 
 impl AppWidgets {
-    /// Says something in passing, with a way back where there is one.
-    pub(super) fn toast(&self, text: &str, undo: Option<Draft>, sender: &ComponentSender<App>) {
+    /// Says something in passing, with what can be done about it.
+    pub(super) fn toast(&self, text: &str, offer: Option<Offer>, sender: &ComponentSender<App>) {
         let toast = adw::Toast::new(&glib::markup_escape_text(text));
-        if let Some(draft) = undo {
-            toast.set_button_label(Some(&gettext("_Undo")));
+        if let Some(offer) = offer {
+            toast.set_button_label(Some(&match offer {
+                Offer::Undo(_) => gettext("_Undo"),
+                Offer::Differences(_) => gettext("_Show on Map"),
+            }));
             toast.set_timeout(10);
             let input = sender.input_sender().clone();
             toast.connect_button_clicked(move |_| {
-                input.emit(AppInput::Operate(Request {
-                    heading: String::new(),
-                    about: String::new(),
-                    ask: Ask::Nothing(draft.clone()),
-                }));
+                input.emit(match offer.clone() {
+                    Offer::Undo(draft) => AppInput::Operate(Request {
+                        heading: String::new(),
+                        about: String::new(),
+                        ask: Ask::Nothing(draft),
+                    }),
+                    Offer::Differences(image) => AppInput::MapRequested(image),
+                });
             });
         }
         self.toasts.add_toast(toast);

@@ -152,7 +152,7 @@ impl Banner {
 
     fn operate(&self, operation: ImageOperation, sender: &ComponentSender<Self>) {
         let document = self.document.as_ref();
-        if let Some(request) = document.and_then(|document| operation.of_document(document)) {
+        if let Some(request) = document.and_then(|document| operation.of_document(document, &[])) {
             sender.output_sender().emit(BannerOutput::Operate(request));
         }
     }

@@ -1,8 +1,8 @@
 //! Where two disks differ.
 
-use std::ops::Range;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use platter::chain::{Chain, ChainOptions};
 use platter::inspect::Contents;
@@ -11,9 +11,9 @@ use platter::op::difference::{Differences, differences};
 use platter::op::plan::{Plan, command_line, name_of};
 use platter::phrase::{Phrase, gettext_noop};
 use platter::storage::Storage;
-use platter::table::Role;
 use platter::{Control, Error, ErrorKind, Result, Stop};
 
+use crate::comparison::Comparison;
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
 
@@ -31,11 +31,15 @@ pub(super) fn draft(subject: Subject, other: PathBuf) -> Draft {
         }
         let plan = plan(&subject, &other, &one, &two);
         let (subject, other) = (subject.clone(), other.clone());
-        let work = Box::new(move |control: &Control| compare(&subject, &other, control));
+        let compared = Arc::default();
+        let after = After {
+            compared: Some(Arc::clone(&compared)),
+            ..After::default()
+        };
         Ok(Operation {
             plan: Box::new(plan),
-            work,
-            after: After::default(),
+            work: Box::new(move |control| compare(&subject, &other, &compared, control)),
+            after,
         })
     })
 }
@@ -61,7 +65,12 @@ fn plan(subject: &Subject, other: &Path, one: &Chain, two: &Chain) -> Plan {
     plan
 }
 
-fn compare(subject: &Subject, other: &Path, control: &Control) -> Result<Outcome, Stop> {
+fn compare(
+    subject: &Subject,
+    other: &Path,
+    compared: &OnceLock<Arc<Comparison>>,
+    control: &Control,
+) -> Result<Outcome, Stop> {
     let one: Arc<dyn Storage> = Arc::new(subject.look()?.disk()?);
     let two = open(subject, other)?.disk()?;
     let found = differences(one.as_ref(), &two, control)?;
@@ -71,44 +80,73 @@ fn compare(subject: &Subject, other: &Path, control: &Control) -> Result<Outcome
             .text("name", subject.name())
             .text("other", name_of(other))
     };
-    let message = if found.ranges.is_empty() {
+    let message = if found.is_empty() {
         about(gettext_noop("The disks of {name} and {other} are equal"))
     } else {
         about(gettext_noop(
             "The disks of {name} and {other} differ in {count} places, {size} in all",
         ))
-        .count("count", found.ranges.len() as u64)
-        .size("size", found.bytes)
+        .count("count", found.count())
+        .size("size", found.bytes())
     };
+    let notes = lines(&found, contents.as_ref())?;
+    // A job runs once.
+    let _ = compared.set(Arc::new(Comparison {
+        subject: subject.path.clone(),
+        other: other.to_owned(),
+        found,
+    }));
     Ok(Outcome {
         message: Some(message),
-        notes: lines(&found, contents.as_ref()),
+        notes,
         ..Outcome::default()
     })
 }
 
-/// A line a range, as CSV: where it begins, its length, and the partition that it is in.
-fn lines(found: &Differences, contents: Option<&Contents>) -> Vec<String> {
-    if found.ranges.is_empty() {
-        return Vec::new();
+/// The differences as CSV, as far as a report is read; the map saves all of them.
+fn lines(found: &Differences, contents: Option<&Contents>) -> Result<Vec<String>> {
+    if found.is_empty() {
+        return Ok(Vec::new());
     }
-    let head = "guest offset,length,partition".to_owned();
-    let line = |range: &Range<u64>| {
-        let partition = contents.and_then(|contents| partition_of(contents, range.start));
-        let partition = partition.map_or_else(String::new, |number| number.to_string());
-        format!("{},{},{partition}", range.start, range.end - range.start)
-    };
-    let rest = found.ranges.len().saturating_sub(LISTED);
-    let rest = (rest > 0).then(|| format!("… {rest}"));
-    let listed = found.ranges.iter().take(LISTED).map(line);
-    std::iter::once(head).chain(listed).chain(rest).collect()
+    let mut text = Beginning::default();
+    found.write_csv(contents, &mut text)?;
+    let mut lines: Vec<String> = text.lines;
+    if text.more > 0 {
+        lines.push(format!("… {}", text.more));
+    }
+    Ok(lines)
 }
 
-fn partition_of(contents: &Contents, offset: u64) -> Option<u32> {
-    let mut partitions = contents.table.partitions.iter();
-    let found = partitions
-        .find(|partition| partition.role != Role::Extended && partition.range.contains(&offset));
-    Some(found?.number)
+/// Keeps the first lines of a text.
+#[derive(Default)]
+struct Beginning {
+    lines: Vec<String>,
+    line: Vec<u8>,
+    /// Lines that were not kept.
+    more: u64,
+}
+
+impl Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            // The first is the heading.
+            if self.lines.len() <= LISTED {
+                self.lines.push(String::from_utf8_lossy(&line).into_owned());
+            } else {
+                self.more += 1;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +174,8 @@ mod tests {
         let operation = draft(subject.clone(), path("b.raw"))
             .draw_up(&control)
             .unwrap();
-        let outcome = (operation.work)(&control).unwrap();
+        let (work, after) = (operation.work, operation.after);
+        let outcome = work(&control).unwrap();
         assert_eq!(
             outcome.message.unwrap().to_string(),
             "The disks of a.raw and b.raw differ in 2 places, 8 KiB in all"
@@ -149,6 +188,8 @@ mod tests {
                 "499712,4096,"
             ]
         );
+        let compared = after.compared.unwrap();
+        assert_eq!(compared.get().unwrap().found.count(), 2);
         assert!(draft(subject, path("a.raw")).draw_up(&control).is_err());
     }
 }

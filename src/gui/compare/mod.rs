@@ -3,6 +3,7 @@
 mod draft;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
@@ -11,22 +12,28 @@ use relm4::{adw, gtk};
 use crate::file_chooser;
 use crate::format;
 use crate::i18n::gettext;
+use crate::image_choices;
 use crate::operation::{Ask, FormOutput, Request, form};
+use crate::session::Document;
 use crate::subject::Subject;
 
 /// What the window is asked for to compare an image with another one.
-pub(crate) fn request(subject: Subject) -> Request {
+/// `open` are the images that are open, and likely to be meant.
+pub(crate) fn request(subject: Subject, open: &[Rc<Document>]) -> Request {
+    let others = open.iter().map(|document| document.path.clone());
+    let others = others.filter(|path| *path != subject.path).collect();
     Request {
         heading: gettext("Compare"),
         about: subject.name(),
-        ask: Ask::Form(form::<CompareForm>(subject)),
+        ask: Ask::Form(form::<CompareForm>((subject, others))),
     }
 }
 
 /// The form's model.
 pub(crate) struct CompareForm {
     subject: Subject,
-    other: Option<PathBuf>,
+    /// What can be chosen in the list.
+    others: Vec<PathBuf>,
     file_dialog: Option<gtk::FileChooserNative>,
 }
 
@@ -43,18 +50,20 @@ pub(crate) enum CompareInput {
 
 #[relm4::component(pub(crate))]
 impl Component for CompareForm {
-    type Init = Subject;
+    type Init = (Subject, Vec<PathBuf>);
     type Input = CompareInput;
     type Output = FormOutput;
     type CommandOutput = ();
 
     view! {
         adw::PreferencesGroup {
-            #[name = "other"]
-            add = &adw::ActionRow {
+            #[name = "list"]
+            add = &adw::ComboRow {
                 set_title: &gettext("With"),
-                set_subtitle: &gettext("No image yet"),
-                set_use_markup: false,
+                connect_selected_notify => CompareInput::Changed,
+            },
+            add = &adw::ActionRow {
+                set_title: &gettext("Another file…"),
                 set_activatable: true,
                 connect_activated => CompareInput::FileClicked,
                 add_suffix = &gtk::Image {
@@ -65,17 +74,18 @@ impl Component for CompareForm {
     }
 
     fn init(
-        subject: Self::Init,
+        (subject, others): Self::Init,
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
         let widgets = view_output!();
-        sender.input(CompareInput::Changed);
         let model = Self {
             subject,
-            other: None,
+            others,
             file_dialog: None,
         };
+        model.show_others(&widgets);
+        sender.input(CompareInput::Changed);
         ComponentParts { model, widgets }
     }
 
@@ -87,7 +97,7 @@ impl Component for CompareForm {
         root: &Self::Root,
     ) {
         match message {
-            CompareInput::Changed => self.propose(&sender),
+            CompareInput::Changed => self.propose(widgets, &sender),
             CompareInput::FileClicked => {
                 let folder = self.subject.path.parent().unwrap_or(&self.subject.path);
                 let input = sender.input_sender().clone();
@@ -100,18 +110,32 @@ impl Component for CompareForm {
                 ));
             }
             CompareInput::FileChosen(path) => {
-                widgets.other.set_subtitle(&format::short_path(&path));
-                self.other = Some(path);
-                self.propose(&sender);
+                self.others.retain(|other| *other != path);
+                self.others.insert(0, path);
+                self.show_others(widgets);
+                self.propose(widgets, &sender);
             }
         }
     }
 }
 
 impl CompareForm {
-    fn propose(&self, sender: &ComponentSender<Self>) {
-        let output = match &self.other {
-            Some(other) => FormOutput::Ready(draft::draft(self.subject.clone(), other.clone())),
+    /// Lists what can be chosen; the first is.
+    fn show_others(&self, widgets: &CompareFormWidgets) {
+        let names: Vec<_> = self
+            .others
+            .iter()
+            .map(|it| format::short_path(it))
+            .collect();
+        let list = image_choices::list(&names);
+        widgets.list.set_model(Some(&list));
+        widgets.list.set_visible(!names.is_empty());
+        widgets.list.set_selected(0);
+    }
+
+    fn propose(&self, widgets: &CompareFormWidgets, sender: &ComponentSender<Self>) {
+        let output = match image_choices::chosen(&widgets.list, &self.others) {
+            Some(other) => FormOutput::Ready(draft::draft(self.subject.clone(), other)),
             None => FormOutput::Incomplete(Some(gettext("Choose the image to compare with."))),
         };
         // A form without its window has nobody to tell.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use platter::control::Unit;
 use platter::job::{Busy, Reading, State, Status};
 
+use crate::comparison::Comparison;
 use crate::describe;
 use crate::format;
 use crate::i18n::{counted, fill, gettext};
+use crate::operation::{Draft, Offer};
 
 /// How far all jobs together are, for the ring, and in words. Nothing to do is a full ring.
 pub(super) fn summary(statuses: &[Status]) -> (Option<f64>, String) {
@@ -142,6 +144,13 @@ pub(super) fn ended(status: &Status) -> Option<String> {
         State::Queued | State::Running | State::Cancelling => return None,
     };
     Some(fill(&template, &[("job", &title)]))
+}
+
+/// What is offered with that sentence.
+pub(super) fn offer(undo: Option<Draft>, compared: Option<&Comparison>) -> Option<Offer> {
+    let differs = compared.filter(|compared| !compared.found.is_empty());
+    let differences = differs.map(|compared| Offer::Differences(compared.subject.clone()));
+    undo.map(Offer::Undo).or(differences)
 }
 
 /// How long a step took.

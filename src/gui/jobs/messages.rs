@@ -1,12 +1,14 @@
 //! What the jobs are told, and tell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use platter::job::{Event, JobId};
 use relm4::{Sender, adw, gtk};
 
 use crate::background::Background;
-use crate::operation::{Draft, Operation};
+use crate::comparison::Comparison;
+use crate::operation::{Offer, Operation};
 use crate::operation_window::OperationInput;
 use crate::pane::ErrorReport;
 
@@ -68,13 +70,15 @@ pub(crate) enum JobsOutput {
         opens: Option<PathBuf>,
         /// The edits that waited for those files are applied.
         applied: bool,
+        /// What was found out about the differences of two disks.
+        compared: Option<Arc<Comparison>>,
     },
     /// Say in passing.
     Toast {
         /// The sentence.
         text: String,
-        /// What takes it back.
-        undo: Option<Draft>,
+        /// What can be done about it.
+        offer: Option<Offer>,
     },
     /// A job failed that no dialog waits for.
     Failed(ErrorReport),

@@ -1,6 +1,7 @@
 //! Running jobs, and showing how far they are.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use platter::job::{Event, Job, JobId, Manager, State, Status, WhenBusy};
@@ -199,17 +200,19 @@ impl Jobs {
             return;
         };
         let output = sender.output_sender();
+        let compared = tracked.after.compared.as_deref();
+        let compared = compared.and_then(OnceLock::get).cloned();
         if let Some(words) = helpers::ended(&status) {
             // What was short has been seen.
             if status.elapsed >= PATIENCE {
                 self.notify(id, &words);
             }
-            let undo = match status.state {
-                State::Done(_) => tracked.after.undo,
+            let offer = match status.state {
+                State::Done(_) => helpers::offer(tracked.after.undo, compared.as_deref()),
                 _ => None,
             };
             if !matches!(status.state, State::Failed(_)) {
-                output.emit(JobsOutput::Toast { text: words, undo });
+                output.emit(JobsOutput::Toast { text: words, offer });
             }
         }
         let made = match &status.state {
@@ -221,6 +224,7 @@ impl Jobs {
             writes: status.writes.clone(),
             opens: made,
             applied: tracked.after.applies_edits && matches!(status.state, State::Done(_)),
+            compared,
         });
         match (tracked.asker, status.state) {
             (Some(asker), state) => asker.emit(OperationInput::Ended(state)),

@@ -124,7 +124,11 @@ impl Component for Jobs {
             JobsInput::BackgroundClicked => self.close_dialog(),
             JobsInput::Opened => self.draw_rows(widgets, &sender),
             JobsInput::CancelClicked(id) => self.cancel(id, widgets, &sender),
-            JobsInput::ReportClicked(id) => self.show_report(id, &sender),
+            JobsInput::ReportClicked(id) => {
+                // Open behind the report, it would take the next click.
+                widgets.button.popdown();
+                self.show_report(id, &sender);
+            }
             JobsInput::FileClicked(id) => self.show_file(id),
             JobsInput::ClearClicked => self.clear(widgets, &sender),
             JobsInput::StopAll => self.manager.cancel_all(),

@@ -47,6 +47,12 @@ pub(super) fn present(report: &Report, parent: &gtk::Window, copy: impl Fn(Strin
     let above = window.clone();
     save_button
         .connect_clicked(move |_| save_text::ask(&above, "platter-report.txt", Rc::clone(&text)));
+    let keys = gtk::ShortcutController::new();
+    keys.add_shortcut(gtk::Shortcut::new(
+        gtk::ShortcutTrigger::parse_string("Escape"),
+        Some(gtk::NamedAction::new("window.close")),
+    ));
+    window.add_controller(keys);
     window.present();
 }
 

@@ -181,7 +181,7 @@ impl DetailsCard {
     }
 }
 
-fn card(title: &str, role: gtk::AccessibleRole) -> gtk::Box {
+pub(super) fn card(title: &str, role: gtk::AccessibleRole) -> gtk::Box {
     let card = gtk::Box::builder()
         .orientation(gtk::Orientation::Vertical)
         .spacing(9)
@@ -195,7 +195,7 @@ fn card(title: &str, role: gtk::AccessibleRole) -> gtk::Box {
     card
 }
 
-fn wrapping(text: &str) -> gtk::Label {
+pub(super) fn wrapping(text: &str) -> gtk::Label {
     gtk::Label::builder()
         .label(text)
         .xalign(0.0)

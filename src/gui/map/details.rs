@@ -18,6 +18,8 @@ use crate::i18n::{counted, fill, gettext};
 pub(crate) struct Details {
     pub(super) guest: Range<u64>,
     pub(super) share: Share,
+    /// How many of them differ from another disk; `None` when none was compared.
+    pub(super) differs: Option<u64>,
     /// Runs that the layers treat alike.
     pub(super) extents: u64,
     /// The first of them with content or, if there is none, the first.
@@ -82,6 +84,14 @@ impl Details {
         let shares: Vec<_> = shares.collect();
         if !shares.is_empty() {
             rows.push((gettext("Content"), shares.join("\n")));
+        }
+        if let Some(bytes) = self.differs {
+            let text = if bytes == 0 {
+                gettext("No")
+            } else {
+                format::size(bytes)
+            };
+            rows.push((gettext("Differs"), text));
         }
         if self.extents > 1 {
             let extents = counted("{n} extent", "{n} extents", self.extents, &[]);

@@ -151,6 +151,8 @@ fn message_for(key: gdk::Key) -> Option<MapInput> {
         Key::Home | Key::KP_Home => MapInput::Edge(true),
         Key::End | Key::KP_End => MapInput::Edge(false),
         Key::Return | Key::KP_Enter | Key::space => MapInput::Select,
+        Key::n => MapInput::Difference(true),
+        Key::p => MapInput::Difference(false),
         Key::Escape => MapInput::Unselect,
         _ => return None,
     })

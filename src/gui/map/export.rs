@@ -4,21 +4,24 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use platter::chain::Chain;
-use platter::plot::cell::Class;
+use platter::inspect::Contents;
 use platter::plot::layout::Layout;
-use platter::plot::raster::{self, Palette};
+use platter::plot::raster::{self, Kind, Palette};
 use platter::plot::{extents, svg};
 use platter::{Control, Error, ErrorKind, Stop};
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use relm4::gtk::cairo;
 use relm4::gtk::prelude::TextureExt;
 
+use super::comparison::sentence;
 use super::helpers::class_name;
-use super::render::{lock, texture};
+use super::render::{bytes_of, lock, texture};
 use super::sheet::{Sheet, picture_of};
 use super::subject::Subject;
+use crate::comparison::Comparison;
 use crate::format;
 use crate::i18n::gettext;
 use crate::widgets::map_plot::{self, PlotLook};
@@ -36,16 +39,19 @@ pub(crate) enum ExportKind {
     PlotSvg,
     /// All extents as a table.
     ExtentsCsv,
+    /// All ranges that differ from another disk as a table.
+    DifferencesCsv,
 }
 
 impl ExportKind {
     /// All, with the names of their actions.
-    pub(super) const ALL: [(Self, &'static str); 5] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::MapPng, "map-png"),
         (Self::MapSvg, "map-svg"),
         (Self::PlotPng, "plot-png"),
         (Self::PlotSvg, "plot-svg"),
         (Self::ExtentsCsv, "extents-csv"),
+        (Self::DifferencesCsv, "differences-csv"),
     ];
 
     /// What the menu says.
@@ -56,6 +62,7 @@ impl ExportKind {
             Self::PlotPng => gettext("Plot as PNG…"),
             Self::PlotSvg => gettext("Plot as SVG…"),
             Self::ExtentsCsv => gettext("Extents as CSV…"),
+            Self::DifferencesCsv => gettext("Differences as CSV…"),
         }
     }
 
@@ -68,6 +75,7 @@ impl ExportKind {
             Self::PlotPng => ("allocation", "png"),
             Self::PlotSvg => ("allocation", "svg"),
             Self::ExtentsCsv => ("extents", "csv"),
+            Self::DifferencesCsv => ("differences", "csv"),
         };
         format!("{stem}-{what}.{extension}")
     }
@@ -79,6 +87,10 @@ pub(super) struct Export {
     pub(super) kind: ExportKind,
     pub(super) subject: Subject,
     pub(super) layout: Layout,
+    /// What is drawn over the map.
+    pub(super) compared: Option<Arc<Comparison>>,
+    /// For the partitions of what differs.
+    pub(super) contents: Option<Arc<Contents>>,
     pub(super) palette: Palette,
     pub(super) plot_look: PlotLook,
     /// Heading of a drawing.
@@ -119,6 +131,15 @@ impl Export {
                 let mut output = BufWriter::with_capacity(1 << 20, file);
                 extents::write_csv(&self.subject.chain, &mut output, &Control::new())
             }
+            ExportKind::DifferencesCsv => {
+                let Some(compared) = &self.compared else {
+                    return Ok(());
+                };
+                let file = File::create(path).map_err(failed)?;
+                let mut output = BufWriter::with_capacity(1 << 20, file);
+                let contents = self.contents.as_deref();
+                Ok(compared.found.write_csv(contents, &mut output)?)
+            }
             ExportKind::MapSvg => Ok(fs::write(path, self.map_svg()).map_err(failed)?),
             ExportKind::PlotSvg => Ok(fs::write(path, self.plot_svg()?).map_err(failed)?),
             ExportKind::MapPng => save_png(self.map_picture()?, path),
@@ -129,17 +150,30 @@ impl Export {
     fn map_svg(&self) -> String {
         let legend = self.legend();
         let cells = lock(&self.subject);
-        svg::draw(&self.layout, &self.palette, &self.title, &legend, |cell| {
-            cells.share(cell)
-        })
+        let compared = self.compared.as_deref();
+        let bytes = bytes_of(compared);
+        svg::draw(
+            &self.layout,
+            &self.palette,
+            &self.title,
+            &legend,
+            |cell| cells.share(cell),
+            compared.is_some().then_some(&bytes),
+        )
     }
 
     fn map_picture(&self) -> Result<raster::Picture, Error> {
         let map = {
             let cells = lock(&self.subject);
-            raster::draw(&self.layout, Self::SCALE, &self.palette, |cell| {
-                cells.share(cell)
-            })
+            let compared = self.compared.as_deref();
+            let bytes = bytes_of(compared);
+            raster::draw(
+                &self.layout,
+                Self::SCALE,
+                &self.palette,
+                |cell| cells.share(cell),
+                compared.is_some().then_some(&bytes),
+            )
         };
         let sheet = Sheet {
             palette: &self.palette,
@@ -152,14 +186,17 @@ impl Export {
         composed.map_err(|error| Error::new(ErrorKind::Io, format!("drawing the map: {error}")))
     }
 
-    /// The classes there are, and how much of each.
-    fn legend(&self) -> Vec<(Class, String)> {
+    /// What there is, and how much of each.
+    fn legend(&self) -> Vec<(Kind, String)> {
         let share = self.subject.summary.totals().share;
         let lines = share.classes().map(|class| {
             let size = format::size(share.of(class));
-            (class, format!("{} {size}", class_name(class)))
+            let text = format!("{} {size}", class_name(class));
+            (Kind::Of(class), text)
         });
-        lines.collect()
+        let compared = self.compared.as_deref();
+        let differs = compared.map(|compared| (Kind::Different, sentence(compared)));
+        lines.chain(differs).collect()
     }
 
     fn plot_svg(&self) -> Result<String, Error> {

@@ -52,6 +52,10 @@ pub(crate) enum MapInput {
     Unselect,
     /// The minimap was clicked at this part of its width, from the left.
     StripPointed(f64),
+    /// Select the next place (or the one before) where the disk differs from another one.
+    Difference(bool),
+    /// The differences are not wanted any more.
+    ComparisonClosed,
     /// Ask where to save.
     Export(ExportKind),
     /// Save there.

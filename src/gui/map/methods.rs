@@ -8,10 +8,11 @@ use platter::plot::summary::Summary;
 use platter::{Control, Stop};
 use relm4::adw::prelude::*;
 use relm4::gtk;
-use relm4::gtk::gdk;
+use relm4::gtk::{gdk, gio};
 use relm4::prelude::*;
 
 use super::cards::{DetailsCard, LegendCard};
+use super::comparison::{ComparisonCard, sentence};
 use super::details::Details;
 use super::export::plot_picture;
 use super::helpers::{band_name, layer_texts, plot_title, scale_text, summary_text};
@@ -74,6 +75,8 @@ impl MapPane {
             strip,
             plot,
             legend: LegendCard::new(),
+            comparison: ComparisonCard::new(),
+            save_differences: gio::SimpleAction::new("differences-csv", None),
             card: DetailsCard::new(),
             file_dialog: None,
         }
@@ -88,11 +91,17 @@ impl MapPane {
         let key = SubjectKey::from(&*document);
         let same = self.key() == Some(key);
         let before = self.contents();
+        let compared_before = self.compared();
         if !same {
             self.leave();
         }
         self.document = Some(document);
+        self.show_comparison();
         if same {
+            let compared = self.compared();
+            if compared.as_ref().map(Arc::as_ptr) != compared_before.as_ref().map(Arc::as_ptr) {
+                self.redraw(widgets, sender);
+            }
             // Read by now, or as pending edits will make them.
             let now = self.contents();
             let are_others = match (&before, &now) {
@@ -117,6 +126,7 @@ impl MapPane {
     pub(super) fn clear(&mut self, widgets: &MapPaneWidgets) {
         self.leave();
         self.document = None;
+        self.show_comparison();
         self.show_nothing(widgets);
     }
 
@@ -235,8 +245,9 @@ impl MapPane {
     /// Colours of what is not drawn anew with the map.
     pub(super) fn show_look(&self) {
         let palette = self.theme.palette();
-        self.legend
-            .set_palette(&palette, self.canvas.scale_factor());
+        let scale = self.canvas.scale_factor();
+        self.legend.set_palette(&palette, scale);
+        self.comparison.set_palette(&palette, scale);
         self.strip.set_paper(palette.paper);
         let line = self.line_height();
         let height = |pixels: u32| i32::try_from(pixels).unwrap_or(0);
@@ -306,6 +317,7 @@ impl MapPane {
         let request = FrameRequest {
             subject,
             layout,
+            compared: self.compared(),
             palette: self.theme.palette(),
             scale: self.scale(),
         };
@@ -348,8 +360,11 @@ impl MapPane {
     pub(super) fn describe_canvas(&mut self) {
         let mut text = match (&self.subject, &self.layout) {
             (Some(subject), Some(layout)) => {
-                let summary = summary_text(subject.summary.totals());
-                format!("{summary}. {}", scale_text(layout))
+                let mut text = summary_text(subject.summary.totals());
+                if let Some(compared) = &self.compared() {
+                    text = format!("{text}. {}", sentence(compared));
+                }
+                format!("{text}. {}", scale_text(layout))
             }
             _ => String::new(),
         };
@@ -454,10 +469,12 @@ impl MapPane {
         }
         let (width, scale) = (self.strip_width, self.scale());
         let (palette, mirrored) = (self.theme.palette(), self.is_mirrored());
+        let compared = self.compared();
         let output = sender.command_sender().clone();
         self.background.run(move || {
             let size = (width, Self::STRIP_HEIGHT);
-            let picture = render::strip(&subject, size, scale, mirrored, &palette);
+            let disk = (&subject, compared.as_deref());
+            let picture = render::strip(disk, size, scale, mirrored, &palette);
             output.emit(MapCommand::Strip(subject.key, picture));
         });
     }
@@ -481,6 +498,13 @@ impl MapPane {
                 Ok(picture) => output.emit(MapCommand::Plot(subject.key, texture(picture))),
                 Err(error) => eprintln!("platter: the plot could not be drawn: {error}"),
             });
+    }
+
+    /// Draws map and minimap again, and describes the cell again.
+    fn redraw(&mut self, widgets: &MapPaneWidgets, sender: &ComponentSender<Self>) {
+        self.show_view(widgets, sender);
+        self.draw_strip(sender);
+        self.describe_again(sender);
     }
 
     pub(super) fn contents(&self) -> Option<Arc<platter::inspect::Contents>> {

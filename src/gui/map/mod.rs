@@ -5,6 +5,7 @@
 //! [`render`]); the main loop only moves finished pictures.
 
 mod cards;
+mod comparison;
 mod details;
 mod events;
 mod export;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use platter::Control;
 use platter::plot::layout::{Arrangement, Layout};
 use relm4::adw;
-use relm4::gtk::{self, prelude::*};
+use relm4::gtk::{self, gio, prelude::*};
 use relm4::prelude::*;
 
 pub(crate) use messages::{MapCommand, MapInput};
@@ -38,6 +39,7 @@ use crate::session::Document;
 use crate::widgets::map_canvas::MapCanvas;
 use crate::widgets::map_strip::MapStrip;
 use cards::{DetailsCard, LegendCard};
+use comparison::ComparisonCard;
 use latest::Latest;
 use palette::Theme;
 use render::FrameRequest;
@@ -81,6 +83,9 @@ pub(crate) struct MapPane {
     strip: MapStrip,
     plot: MapStrip,
     legend: LegendCard,
+    comparison: ComparisonCard,
+    /// Saves the differences, where there are any.
+    save_differences: gio::SimpleAction,
     card: DetailsCard,
     /// The file dialog while it is open: it is no widget, nobody else keeps it.
     file_dialog: Option<gtk::FileChooserNative>,
@@ -197,6 +202,7 @@ impl Component for MapPane {
                         gtk::Box {
                             set_orientation: gtk::Orientation::Vertical,
                             set_spacing: 12,
+                            append = &model.comparison.root.clone() -> gtk::Box {},
                             append = &model.legend.root.clone() -> gtk::Box {},
                             append = &model.card.root.clone() -> gtk::Box {},
                         },
@@ -240,7 +246,8 @@ impl Component for MapPane {
         widgets.name_everything();
         widgets.connect_arrangements(&sender);
         events::connect(&model, &widgets, &sender);
-        saving::install_actions(&root, &sender);
+        saving::install_actions(&model, &root, &sender);
+        comparison::connect(&model, &sender);
         model.show_look();
         model.show_nothing(&widgets);
         ComponentParts { model, widgets }
@@ -279,6 +286,8 @@ impl Component for MapPane {
             MapInput::Select => self.select_middle(widgets, &sender),
             MapInput::Unselect => self.select(None, widgets, &sender),
             MapInput::StripPointed(part) => self.center_on_part(part, widgets, &sender),
+            MapInput::Difference(forward) => self.select_difference(forward, widgets, &sender),
+            MapInput::ComparisonClosed => comparison::close(&sender),
             MapInput::Export(kind) => self.choose_file(kind, root, &sender),
             MapInput::ExportTo(kind, path) => self.export(kind, path, &sender),
         }

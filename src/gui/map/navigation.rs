@@ -236,15 +236,23 @@ impl MapPane {
             self.describe_canvas();
             return;
         };
-        let contents = self.contents();
+        let (contents, compared) = (self.contents(), self.compared());
         let output = sender.command_sender().clone();
         self.details
             .post(guest, &self.background, move |guest, superseded| {
                 let contents = contents.as_deref();
                 let stop = || superseded.get();
-                let details = Details::read(&subject.chain, contents, guest, &stop);
+                let mut details = Details::read(&subject.chain, contents, guest, &stop);
+                let compared = compared.as_deref();
+                details.differs = compared.map(|it| it.found.bytes_in(details.guest.clone()));
                 output.emit(MapCommand::Details(subject.key, Box::new(details)));
             });
+    }
+
+    /// Has the details read once more: more is known of the cell.
+    pub(super) fn describe_again(&mut self, sender: &ComponentSender<Self>) {
+        self.described = None;
+        self.describe(sender);
     }
 
     /// After zooming, the selected cell is the one where the selected bytes start.

@@ -34,9 +34,11 @@ impl Theme {
         };
         Palette {
             paper: rgb(paper),
-            inks: inks.map(|(ground, mark)| Ink {
-                ground: rgb(ground),
-                mark: rgb(mark),
+            inks: inks.map(ink),
+            different: ink(if self.dark {
+                DARK_DIFFERENT
+            } else {
+                LIGHT_DIFFERENT
             }),
         }
     }
@@ -87,6 +89,17 @@ const DARK_CONTRAST: Inks = [
     (0x38_3838, 0x38_3838),
 ];
 
+/// Ground and mark of what differs: warm, where all else is cold or grey.
+const LIGHT_DIFFERENT: (u32, u32) = (0xa5_1d2d, 0xff_be6f);
+const DARK_DIFFERENT: (u32, u32) = (0xff_a348, 0x8a_1422);
+
+fn ink((ground, mark): (u32, u32)) -> Ink {
+    Ink {
+        ground: rgb(ground),
+        mark: rgb(mark),
+    }
+}
+
 fn rgb(hex: u32) -> Rgb {
     let [_, red, green, blue] = hex.to_be_bytes();
     Rgb(red, green, blue)
@@ -136,6 +149,9 @@ mod tests {
                 let compressed = palette.ink(Class::Compressed);
                 assert!(contrast(compressed.ground, compressed.mark) >= 2.0);
                 assert!(contrast(compressed.ground, data) >= 1.5, "{theme:?}");
+                let different = palette.different;
+                assert!(contrast(different.ground, different.mark) >= 3.0);
+                assert!(contrast(different.ground, free) >= 3.0, "{theme:?}");
                 assert!(contrast(theme.text(), palette.paper) >= 7.0, "{theme:?}");
             }
         }

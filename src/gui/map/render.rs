@@ -1,7 +1,7 @@
 //! Pictures of the map, made off the main thread.
 
 use std::ops::Range;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use platter::Control;
 use platter::plot::layout::Layout;
@@ -12,12 +12,15 @@ use relm4::gtk::{gdk, glib};
 
 use super::helpers::strip_frames;
 use super::subject::Subject;
+use crate::comparison::Comparison;
 
 /// A picture that is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct FrameRequest {
     pub(super) subject: Subject,
     pub(super) layout: Layout,
+    /// What is drawn over the map.
+    pub(super) compared: Option<Arc<Comparison>>,
     pub(super) palette: Palette,
     /// Device pixels to a logical one.
     pub(super) scale: u32,
@@ -76,18 +79,20 @@ impl Frame {
 
 /// The whole disk as a strip of `width` by `height` logical pixels.
 pub(super) fn strip(
-    subject: &Subject,
+    (subject, compared): (&Subject, Option<&Comparison>),
     size: (u32, u32),
     scale: u32,
     mirrored: bool,
     palette: &Palette,
 ) -> gdk::Texture {
+    let bytes = bytes_of(compared);
     texture(raster::draw_strip(
         &subject.summary,
         size,
         scale,
         mirrored,
         palette,
+        compared.is_some().then_some(&bytes),
     ))
 }
 
@@ -109,11 +114,19 @@ pub(super) fn lock(subject: &Subject) -> MutexGuard<'_, MapCells> {
     subject.cells.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many bytes of a range differ.
+pub(super) fn bytes_of(compared: Option<&Comparison>) -> impl Fn(Range<u64>) -> u64 {
+    move |guest| compared.map_or(0, |compared| compared.found.bytes_in(guest))
+}
+
 fn draw(request: &FrameRequest, cells: &MapCells) -> gdk::Texture {
+    let compared = request.compared.as_deref();
+    let bytes = bytes_of(compared);
     texture(raster::draw(
         &request.layout,
         request.scale,
         &request.palette,
         |cell| cells.share(cell),
+        compared.is_some().then_some(&bytes),
     ))
 }

@@ -34,10 +34,18 @@ pub(super) fn menu() -> gio::Menu {
 }
 
 /// The actions behind the entries.
-pub(super) fn install_actions(root: &impl IsA<gtk::Widget>, sender: &ComponentSender<MapPane>) {
+pub(super) fn install_actions(
+    model: &MapPane,
+    root: &impl IsA<gtk::Widget>,
+    sender: &ComponentSender<MapPane>,
+) {
     let group = gio::SimpleActionGroup::new();
     for (kind, name) in ExportKind::ALL {
-        let action = gio::SimpleAction::new(name, None);
+        let action = if kind == ExportKind::DifferencesCsv {
+            model.save_differences.clone()
+        } else {
+            gio::SimpleAction::new(name, None)
+        };
         let input = sender.input_sender().clone();
         action.connect_activate(move |_, _| input.emit(MapInput::Export(kind)));
         group.add_action(&action);
@@ -114,6 +122,8 @@ impl MapPane {
             kind,
             subject: subject.clone(),
             layout: layout.clone(),
+            compared: self.compared(),
+            contents: document.contents.clone(),
             palette: self.theme.palette(),
             plot_look: self.plot_look(1),
             title: format::file_name(&document.path),

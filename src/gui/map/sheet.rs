@@ -1,8 +1,7 @@
 //! The map as a picture to be kept: with a title, and a legend that says what the colours mean.
 
-use platter::plot::cell::Class;
 use platter::plot::layout::Rect;
-use platter::plot::raster::{Palette, Picture, Rgb};
+use platter::plot::raster::{Kind, Palette, Picture, Rgb};
 use relm4::gtk::cairo::{Context, Error, FontSlant, FontWeight, Format, ImageSurface};
 
 /// What stands around the map.
@@ -12,7 +11,7 @@ pub(super) struct Sheet<'a> {
     /// Colour of the letters.
     pub(super) text: Rgb,
     pub(super) title: &'a str,
-    pub(super) legend: &'a [(Class, String)],
+    pub(super) legend: &'a [(Kind, String)],
     /// Device pixels to a logical one.
     pub(super) scale: u32,
 }
@@ -50,9 +49,9 @@ impl Sheet<'_> {
                 MARGIN + LINE / 2,
                 FontWeight::Bold,
             )?;
-            for (line, (class, text)) in (0..).zip(self.legend) {
+            for (line, (kind, text)) in (0..).zip(self.legend) {
                 let y = legend_top + line * LINE;
-                self.paint_swatch(&context, *class, y)?;
+                self.paint_swatch(&context, *kind, y)?;
                 let x = MARGIN + SWATCH + 8;
                 self.write(&context, text, x, y + SWATCH - 1, FontWeight::Normal)?;
             }
@@ -76,7 +75,7 @@ impl Sheet<'_> {
         context.show_text(&text.replace('\0', " "))
     }
 
-    fn paint_swatch(&self, context: &Context, class: Class, y: i32) -> Result<(), Error> {
+    fn paint_swatch(&self, context: &Context, kind: Kind, y: i32) -> Result<(), Error> {
         let side = i64::from(SWATCH);
         let pixels = usize::try_from(SWATCH).unwrap_or(0);
         let mut picture = Picture::new(pixels, pixels, self.palette.paper);
@@ -85,7 +84,7 @@ impl Sheet<'_> {
             height: side,
             ..Rect::default()
         };
-        picture.fill(all, class, self.palette.ink(class));
+        picture.fill(all, kind, self.palette.ink(kind));
         context.set_source_surface(&surface_of(picture)?, f64::from(MARGIN), f64::from(y))?;
         context.paint()
     }
@@ -126,6 +125,7 @@ fn set_colour(context: &Context, colour: Rgb) {
 
 #[cfg(test)]
 mod tests {
+    use platter::plot::cell::Class;
     use platter::plot::raster::Ink;
 
     use super::*;
@@ -139,12 +139,13 @@ mod tests {
         let palette = Palette {
             paper: Rgb(255, 255, 255),
             inks: [ink; 5],
+            different: ink,
         };
         let sheet = Sheet {
             palette: &palette,
             text: Rgb(0, 0, 0),
             title: "a\0b.qcow2",
-            legend: &[(Class::Data, "Data 5 GiB".to_owned())],
+            legend: &[(Class::Data.into(), "Data 5 GiB".to_owned())],
             scale: 2,
         };
         let map = Picture::new(600, 100, Rgb(0, 0, 250));

@@ -198,6 +198,7 @@ mod tests {
             palette: Palette {
                 paper: Rgb(255, 255, 255),
                 inks: [ink; 5],
+                different: ink,
             },
             text: Rgb(0, 0, 0),
             font_size: 11.0,

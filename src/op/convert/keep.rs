@@ -171,7 +171,7 @@ fn bring_to(
         target.resize(size, true, Preallocation::Off, control)?;
     }
     let mut buf = Vec::new();
-    for range in differences(from, to, control)?.ranges {
+    for range in differences(from, to, control)?.ranges() {
         let range = range.start..range.end.min(size);
         let mut at = range.start;
         while at < range.end {
