@@ -29,6 +29,8 @@ pub struct Contents {
     pub table: PartitionTable,
     /// Its volumes, in disk order (extended partitions are no volumes).
     pub volumes: Vec<Volume>,
+    /// As [`Storage::moves_by`]: what moves by multiples of this many bytes is not copied.
+    pub moves_by: Option<u64>,
 }
 
 impl Contents {
@@ -47,7 +49,12 @@ impl Contents {
                 volumes.push(Volume::read(disk, Some(index), partition.range.clone()));
             }
         }
-        Ok(Self { table, volumes })
+        let moves_by = disk.moves_by();
+        Ok(Self {
+            table,
+            volumes,
+            moves_by,
+        })
     }
 
     /// Bytes used in all file systems that say so; `None` when none does.

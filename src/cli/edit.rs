@@ -330,10 +330,12 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
             "notes": report.map_or(&draft.notes, |report| &report.notes),
             "estimate": {
                 "bytes-moved": cost.moved,
+                "bytes-remapped": cost.remapped,
                 "bytes-copied": cost.copied,
                 "seconds": cost.seconds(),
             },
             "bytes-moved": report.map(|report| report.bytes_moved),
+            "moved-in-place": report.map(|report| report.is_moved_in_place),
             "bytes-written": report.map(|report| report.bytes_written),
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -343,6 +345,10 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
         let _ = writeln!(text, "{step}. {}", for_terminal(&words));
     }
     if report.is_none() {
+        if cost.remapped > 0 {
+            let moved = ByteSize(cost.remapped);
+            let _ = writeln!(text, "Moves {moved} without copying.");
+        }
         let _ = writeln!(
             text,
             "Moves up to {}, copies up to {}, about {} s.",
@@ -357,8 +363,13 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
     if let Some(report) = report {
         let _ = writeln!(
             text,
-            "Moved {}, wrote {}.",
+            "Moved {}{}, wrote {}.",
             ByteSize(report.bytes_moved),
+            if report.is_moved_in_place {
+                " without copying"
+            } else {
+                ""
+            },
             ByteSize(report.bytes_written)
         );
         for note in &report.notes {

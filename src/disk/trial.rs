@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Run, Storage, WritableStorage, check_bounds};
+use crate::storage::{Move, Run, Storage, WritableStorage, check_bounds, check_moves, vacated};
 use crate::units::MIB;
 
 /// Bytes that are handed over at a time.
@@ -26,8 +26,10 @@ struct State {
     size: u64,
     /// By their start; they cover the disk without gap or overlap.
     pieces: BTreeMap<u64, Piece>,
-    /// Moves so far: source, target, length.
-    moves: Vec<(u64, u64, u64)>,
+    /// Moves that were made at once, before all others.
+    remapped: Vec<Move>,
+    /// Moves so far, one after the other.
+    moves: Vec<Move>,
     /// Bytes of the scratch file in use.
     scratch_end: u64,
 }
@@ -60,6 +62,10 @@ impl Source {
 /// What must be done to the other disk so that it becomes this one, in this order: the moves as
 /// they were made, then the writes.
 pub trait Changes {
+    /// All of these move at once; what they leave behind reads as zeroes
+    /// ([`WritableStorage::remap`]).
+    fn remap(&mut self, moves: &[Move]);
+
     /// `length` bytes move; both places may overlap.
     fn move_bytes(&mut self, from: u64, to: u64, length: u64);
 
@@ -87,6 +93,7 @@ impl TrialDisk {
             state: RwLock::new(State {
                 size,
                 pieces: BTreeMap::from_iter([(0, whole)]),
+                remapped: Vec::new(),
                 moves: Vec::new(),
                 scratch_end: 0,
             }),
@@ -121,7 +128,24 @@ impl TrialDisk {
         for (start, piece) in moved {
             state.pieces.insert(start - from + to, piece);
         }
-        state.moves.push((from, to, length));
+        state.moves.push(Move { from, to, length });
+        Ok(())
+    }
+
+    /// Moves bytes at once, as a disk does that need not copy them ([`Storage::moves_by`]): what
+    /// they leave behind reads as zeroes. Before any other move.
+    ///
+    /// # Errors
+    /// As [`check_moves`]; [`ErrorKind::InvalidInput`] when something has moved already.
+    pub fn remap(&self, moves: &[Move]) -> Result<()> {
+        let mut state = self.write_state();
+        check_moves(moves, state.size)?;
+        if !state.remapped.is_empty() || !state.moves.is_empty() {
+            let message = "what moves at once moves before everything else";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        state.rearrange(moves);
+        state.remapped = moves.to_vec();
         Ok(())
     }
 
@@ -133,7 +157,10 @@ impl TrialDisk {
     /// where moves alone would have it; I/O errors.
     pub fn tell(&self, changes: &mut dyn Changes) -> Result<()> {
         let state = self.read_state();
-        for (from, to, length) in &state.moves {
+        if !state.remapped.is_empty() {
+            changes.remap(&state.remapped);
+        }
+        for Move { from, to, length } in &state.moves {
             changes.move_bytes(*from, *to, *length);
         }
         let moved = state.after_moves_alone(self.base.size()?);
@@ -163,6 +190,8 @@ impl TrialDisk {
     pub fn bytes_to_write(&self) -> Result<u64> {
         struct Count(u64);
         impl Changes for Count {
+            fn remap(&mut self, _moves: &[Move]) {}
+
             fn move_bytes(&mut self, _from: u64, _to: u64, _length: u64) {}
 
             fn write(&mut self, _offset: u64, bytes: &[u8]) -> Result<()> {
@@ -291,12 +320,29 @@ impl State {
         self.pieces.insert(range.start, Piece { length, source });
     }
 
+    /// Makes moves at once; what they leave behind becomes zeroes.
+    fn rearrange(&mut self, moves: &[Move]) {
+        let moving: Vec<_> = moves.iter().map(|one| self.range(one.source())).collect();
+        for one in moves {
+            self.cut_out(one.target());
+        }
+        for range in vacated(moves) {
+            self.put(range, Source::Zeroes);
+        }
+        for (one, pieces) in moves.iter().zip(moving) {
+            for (start, piece) in pieces {
+                self.pieces.insert(start - one.from + one.to, piece);
+            }
+        }
+    }
+
     /// The disk on which nothing but the moves was made.
     fn after_moves_alone(&self, base_size: u64) -> Self {
         let reach = self
-            .moves
+            .remapped
             .iter()
-            .map(|(from, to, length)| from.max(to) + length);
+            .chain(&self.moves)
+            .map(|one| one.from.max(one.to) + one.length);
         let size = reach.max().unwrap_or(0).max(base_size).max(self.size);
         let whole = Piece {
             length: size,
@@ -305,10 +351,12 @@ impl State {
         let mut moved = Self {
             size,
             pieces: BTreeMap::from_iter([(0, whole)]),
+            remapped: Vec::new(),
             moves: Vec::new(),
             scratch_end: 0,
         };
-        for (from, to, length) in &self.moves {
+        moved.rearrange(&self.remapped);
+        for Move { from, to, length } in &self.moves {
             let pieces = moved.range(*from..from + length);
             moved.cut_out(*to..to + length);
             for (start, piece) in pieces {
@@ -464,6 +512,19 @@ mod tests {
     struct Real(Vec<u8>);
 
     impl Changes for Real {
+        fn remap(&mut self, moves: &[Move]) {
+            let before = self.0.clone();
+            let at = |range: Range<u64>| {
+                usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
+            };
+            for range in vacated(moves) {
+                self.0[at(range)].fill(0);
+            }
+            for one in moves {
+                self.0[at(one.target())].copy_from_slice(&before[at(one.source())]);
+            }
+        }
+
         fn move_bytes(&mut self, from: u64, to: u64, length: u64) {
             let [from, to, length] = [from, to, length].map(|n| usize::try_from(n).unwrap());
             self.0.copy_within(from..from + length, to);
@@ -488,6 +549,26 @@ mod tests {
             let trial = trial();
             let mut size = SIZE;
             let mut longest = size;
+            if next(2) == 0 {
+                let distance = 1 + next(SIZE - 1);
+                let length = 1 + next(SIZE - distance);
+                let from = next(SIZE - distance - length + 1);
+                let there = Move {
+                    from,
+                    to: from + distance,
+                    length,
+                };
+                let moves = match next(3) {
+                    0 => vec![there],
+                    1 => vec![there.inverse()],
+                    _ if length <= distance => vec![there, there.inverse()],
+                    _ => vec![],
+                };
+                if next(2) == 0 {
+                    trial.write_at(&[9; 100], from).unwrap();
+                }
+                trial.remap(&moves).unwrap();
+            }
             for _ in 0..next(12) {
                 let start = next(size);
                 let length = 1 + next(size - start);

@@ -267,6 +267,7 @@ pub(crate) mod fixture {
                 damage: Vec::new(),
             },
             volumes,
+            moves_by: None,
         }
     }
 
@@ -289,6 +290,7 @@ pub(crate) mod fixture {
                 file_system: Some(file_system(FsKind::Fat16, None, None)),
                 error: None,
             }],
+            moves_by: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::journal::record::{self, CONTENT, Identity, Position, Record};
 use crate::journal::shift;
 use crate::journal::steps::{self, Replacement, Step};
-use crate::storage::WritableStorage;
+use crate::storage::{Move, WritableStorage};
 use crate::units::MIB;
 
 /// Of a disk that is cut, this much of the end is kept at most: partitions do not lie there, the
@@ -56,6 +56,14 @@ impl JournalBuilder {
     pub fn move_bytes(&mut self, from: u64, to: u64, length: u64) {
         if from != to && length > 0 {
             self.steps.push(Step::Move { from, to, length });
+        }
+    }
+
+    /// Then all of `moves` are made at once, without copying: see [`WritableStorage::remap`], also for
+    /// what is lost.
+    pub fn remap(&mut self, moves: &[Move]) {
+        if !moves.is_empty() {
+            self.steps.push(Step::Remap(moves.to_vec()));
         }
     }
 
@@ -149,7 +157,7 @@ impl JournalBuilder {
         for step in &mut self.steps {
             match step {
                 Step::Length { kept, kept_at, .. } => *kept_at = take(*kept),
-                Step::Move { .. } => {}
+                Step::Move { .. } | Step::Remap(_) => {}
                 Step::Write(all) => {
                     for one in all {
                         one.old_at = take(one.length);

@@ -40,10 +40,18 @@ pub(super) struct Hot {
 pub(super) struct Position {
     /// The step that is next, or on its way.
     pub(super) step: u64,
-    /// Of a move: bytes that have moved. Of another step: 1 once it may have begun.
+    /// Of a move: bytes that have moved. Of another step: 1 once it may have begun. Of a
+    /// remapping: [`FORWARD`] or [`BACK`] once it may have begun that way.
     pub(super) done: u64,
     pub(super) hot: Option<Hot>,
+    /// Of a remapping that may have begun: [`WritableStorage::layout_mark`] before it.
+    pub(super) mark: Option<u64>,
 }
+
+/// See [`Position::done`].
+pub(super) const FORWARD: u64 = 1;
+/// See [`Position::done`].
+pub(super) const BACK: u64 = 2;
 
 /// Everything that a record holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,6 +119,9 @@ fn encode(record: &Record) -> [u8; SECTOR] {
         hot.map_or(0, |hot| hot.length),
         hot.map_or(0, |hot| u64::from(hot.crc)),
         hot.map_or(0, |hot| hot.then_done),
+        // Behind the end of what older journals hold: zeroes there.
+        u64::from(record.position.mark.is_some()),
+        record.position.mark.unwrap_or(0),
     ] {
         put(&field.to_le_bytes());
     }
@@ -148,6 +159,10 @@ fn decode(sector: &[u8; SECTOR]) -> Result<Option<Record>> {
             step: field(4)?,
             done: field(5)?,
             hot: (field(10)? != 0).then_some(hot),
+            mark: match field(15)? {
+                0 => None,
+                _ => Some(field(16)?),
+            },
         },
         steps_at: field(6)?,
         steps_length: field(7)?,
@@ -178,6 +193,7 @@ mod tests {
                     crc: 8,
                     then_done: 9,
                 }),
+                mark: Some(0x5_0000),
             },
             steps_at: 10,
             steps_length: 11,

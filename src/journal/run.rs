@@ -4,11 +4,11 @@
 //! made durable before a step that cannot be told from its bytes begins, and after each step.
 
 use crate::control::{Control, Stop};
-use crate::error::Result;
-use crate::journal::record::{self, Position};
+use crate::error::{Error, Result};
+use crate::journal::record::{self, BACK, FORWARD, Position};
 use crate::journal::steps::{Replacement, Step};
 use crate::journal::{Journal, Progress, shift};
-use crate::storage::WritableStorage;
+use crate::storage::{Move, WritableStorage};
 
 /// Bytes that are copied at a time.
 const PIECE: u64 = 1 << 20;
@@ -44,6 +44,11 @@ impl Journal {
                         control.advance(self.record.position.done - before);
                     }
                 }
+                Step::Remap(moves) => {
+                    if !self.is_remapped(disk)? {
+                        self.remap(FORWARD, moves, disk, control)?;
+                    }
+                }
             }
             self.at(self.record.position.step + 1, 0)?;
         }
@@ -68,6 +73,11 @@ impl Journal {
                     self.at(step, 0)?;
                     continue;
                 }
+                if let Some(Step::Remap(moves)) = self.step_at(step) {
+                    self.record.position.step = step;
+                    self.remap_back(&moves, disk, control)?;
+                    continue;
+                }
                 self.at(step, full)?;
             }
             let Some(step) = self.step_at(self.record.position.step) else {
@@ -87,9 +97,61 @@ impl Journal {
                         self.carry(&shift, window, window.target, window.source, disk)?;
                     }
                 }
+                Step::Remap(moves) => {
+                    if self.is_remapped(disk)? {
+                        self.remap_back(moves, disk, control)?;
+                    } else {
+                        self.at(self.record.position.step, 0)?;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the moves of the step, a remapping, are made. What was on its way took effect when
+    /// the mark of the disk is another one than before.
+    fn is_remapped(&self, disk: &dyn WritableStorage) -> Result<bool> {
+        let Position { done, mark, .. } = self.record.position;
+        if done == 0 {
+            return Ok(false);
+        }
+        let (Some(before), Some(now)) = (mark, disk.layout_mark()) else {
+            return Err(Error::corrupt(
+                "nobody can tell whether the partitions have moved: the image has no mark",
+            ));
+        };
+        Ok((now != before) == (done == FORWARD))
+    }
+
+    /// Makes the moves of the step that is on its way; durable on return.
+    fn remap(
+        &mut self,
+        way: u64,
+        moves: &[Move],
+        disk: &dyn WritableStorage,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        self.record.position = Position {
+            step: self.record.position.step,
+            done: way,
+            hot: None,
+            mark: disk.layout_mark(),
+        };
+        record::save(self.storage.as_ref(), &mut self.record)?;
+        disk.remap(moves, control)?;
+        Ok(disk.flush()?)
+    }
+
+    fn remap_back(
+        &mut self,
+        moves: &[Move],
+        disk: &dyn WritableStorage,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        let back: Vec<Move> = moves.iter().map(Move::inverse).collect();
+        self.remap(BACK, &back, disk, control)?;
+        Ok(self.at(self.record.position.step, 0)?)
     }
 
     fn step_at(&self, index: u64) -> Option<Step> {
@@ -102,6 +164,7 @@ impl Journal {
             step,
             done,
             hot: None,
+            mark: None,
         };
         record::save(self.storage.as_ref(), &mut self.record)
     }
@@ -167,7 +230,7 @@ impl Journal {
                     transfer(disk, one.offset, journal, one.old_at, one.length)?;
                 }
             }
-            Step::Move { .. } => {}
+            Step::Move { .. } | Step::Remap(_) => {}
         }
         journal.flush()
     }
@@ -176,7 +239,7 @@ impl Journal {
         match step {
             Step::Length { after, .. } => disk.set_len(*after),
             Step::Write(all) => self.replace(all, disk, |one| one.new_at),
-            Step::Move { .. } => Ok(()),
+            Step::Move { .. } | Step::Remap(_) => Ok(()),
         }
     }
 
@@ -198,7 +261,7 @@ impl Journal {
                 )
             }
             Step::Write(all) => self.replace(all, disk, |one| one.old_at),
-            Step::Move { .. } => Ok(()),
+            Step::Move { .. } | Step::Remap(_) => Ok(()),
         }
     }
 

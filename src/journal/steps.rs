@@ -3,7 +3,7 @@
 use crate::codec::Fields;
 use crate::error::{Error, Result};
 use crate::journal::record::Record;
-use crate::storage::Storage;
+use crate::storage::{Move, Storage};
 
 /// Largest list of steps, in bytes: some hundred thousand replacements.
 pub(super) const MAX_STEPS: u64 = 16 << 20;
@@ -23,6 +23,8 @@ pub(super) enum Step {
     Move { from: u64, to: u64, length: u64 },
     /// Bytes are replaced.
     Write(Vec<Replacement>),
+    /// Bytes move, all at once and without being copied ([`crate::storage::WritableStorage::remap`]).
+    Remap(Vec<Move>),
 }
 
 /// Bytes that replace others. Of one step they do not overlap.
@@ -40,7 +42,7 @@ impl Step {
     /// Bytes that it moves or writes.
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Length { .. } => 0,
+            Self::Length { .. } | Self::Remap(_) => 0,
             Self::Move { length, .. } => *length,
             Self::Write(all) => all.iter().map(|one| one.length).sum(),
         }
@@ -49,7 +51,7 @@ impl Step {
     /// What [`super::record::Position::done`] is when it is done.
     pub(super) fn full(&self) -> u64 {
         match self {
-            Self::Length { .. } | Self::Write(_) => 1,
+            Self::Length { .. } | Self::Write(_) | Self::Remap(_) => 1,
             Self::Move { length, .. } => *length,
         }
     }
@@ -58,6 +60,7 @@ impl Step {
 const LENGTH: u64 = 1;
 const MOVE: u64 = 2;
 const WRITE: u64 = 3;
+const REMAP: u64 = 4;
 
 /// The steps as they are kept: little-endian 64-bit numbers.
 pub(super) fn encode(steps: &[Step]) -> Vec<u8> {
@@ -80,6 +83,12 @@ pub(super) fn encode(steps: &[Step]) -> Vec<u8> {
                 put(&[WRITE, all.len() as u64]);
                 for one in all {
                     put(&[one.offset, one.length, one.new_at, one.old_at]);
+                }
+            }
+            Step::Remap(all) => {
+                put(&[REMAP, all.len() as u64]);
+                for one in all {
+                    put(&[one.from, one.to, one.length]);
                 }
             }
         }
@@ -135,6 +144,17 @@ fn decode(bytes: &[u8]) -> Result<Vec<Step>> {
                 });
                 Step::Write(all.collect::<Result<_>>()?)
             }
+            REMAP => {
+                let count = next()?;
+                let all = (0..count).map(|_| {
+                    Ok(Move {
+                        from: next()?,
+                        to: next()?,
+                        length: next()?,
+                    })
+                });
+                Step::Remap(all.collect::<Result<_>>()?)
+            }
             other => return Err(wrong(&format!("step {other} is not known"))),
         };
         left = left.saturating_sub(encode(std::slice::from_ref(&step)).len() as u64 / 8);
@@ -175,13 +195,23 @@ mod tests {
                 length: 7,
             },
             Step::Write(Vec::new()),
+            Step::Remap(vec![
+                Move {
+                    from: 8,
+                    to: 9,
+                    length: 10,
+                };
+                2
+            ]),
         ];
         assert_eq!(decode(&encode(&steps)).unwrap(), steps);
         assert!(decode(&9_u64.to_le_bytes()).is_err());
         let cut = encode(&steps);
         assert!(decode(&cut[..cut.len() - 24]).is_err());
         // A count that no bytes follow.
-        let many = [WRITE.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
-        assert!(decode(&many).is_err());
+        for kind in [WRITE, REMAP] {
+            let many = [kind.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
+            assert!(decode(&many).is_err());
+        }
     }
 }

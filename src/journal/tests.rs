@@ -1,6 +1,8 @@
 //! A change is stopped after every write and flush, and from what each crash leaves, going on ends
 //! in exactly the new state and going back in exactly the old one.
 
+mod remapped;
+
 use std::sync::Arc;
 
 use super::*;

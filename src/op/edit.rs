@@ -16,7 +16,8 @@
 //! | `sheet` | what a user is told before it is applied |
 //! | `by_hand` | the commands that would do the same |
 //! | `smallest` | how small a partition can be made |
-//! | `order` | in which order partitions move
+//! | `moves` | what moves, and whether it is copied |
+//! | `order` | in which order partitions move that are copied |
 //! | `trial` | carrying it out without touching the image |
 //! | `apply` | making it real, going on after a crash, undoing |
 //! | `place` | where the journal of an image is, and whose it is |
@@ -28,6 +29,7 @@ mod cost;
 mod draft;
 #[cfg(test)]
 mod fixture;
+mod moves;
 mod order;
 mod parse;
 mod pending;

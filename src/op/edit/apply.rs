@@ -12,7 +12,7 @@ use crate::image::{self as images, Format, Repair, WritableFiles};
 use crate::journal::{Identity, Journal, JournalBuilder, Progress};
 use crate::op::edit::place;
 use crate::op::edit::trial::Trial;
-use crate::storage::{FileId, FileStorage, LockMode, Storage};
+use crate::storage::{FileId, FileStorage, LockMode, Move, Storage};
 use crate::table::{self, TableKind};
 
 /// What an earlier edit has left beside an image.
@@ -258,6 +258,10 @@ fn nothing(image: &Path, what: &str) -> Error {
 struct ToJournal<'a>(&'a mut JournalBuilder);
 
 impl Changes for ToJournal<'_> {
+    fn remap(&mut self, moves: &[Move]) {
+        self.0.remap(moves);
+    }
+
     fn move_bytes(&mut self, from: u64, to: u64, length: u64) {
         self.0.move_bytes(from, to, length);
     }

@@ -13,8 +13,10 @@ const PER_SECOND: u64 = 200 * MIB;
 /// tried. Holes are not copied; free space that still holds data is, on top of this.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cost {
-    /// Of partitions that move.
+    /// Of partitions that move and are copied for that.
     pub moved: u64,
+    /// Of partitions that move without being copied.
+    pub remapped: u64,
     /// Of partitions that are copied.
     pub copied: u64,
 }
@@ -33,6 +35,7 @@ impl Cost {
 #[must_use]
 pub fn cost(contents: &Contents, draft: &Draft) -> Cost {
     let mut cost = Cost::default();
+    let in_place = draft.moves_in_place(contents.moves_by);
     for change in &draft.changes {
         if let Some(copied) = &change.copied {
             cost.copied = cost.copied.saturating_add(copied.length());
@@ -42,7 +45,12 @@ pub fn cost(contents: &Contents, draft: &Draft) -> Cost {
             && change.make.is_none()
         {
             let moved = used(contents, before).map_or(kept, |used| used.min(kept));
-            cost.moved = cost.moved.saturating_add(moved);
+            let sum = if in_place {
+                &mut cost.remapped
+            } else {
+                &mut cost.moved
+            };
+            *sum = sum.saturating_add(moved);
         }
     }
     cost

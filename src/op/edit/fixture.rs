@@ -54,5 +54,6 @@ pub(super) fn two_ext4() -> Contents {
             damage: Vec::new(),
         },
         volumes,
+        moves_by: None,
     }
 }

@@ -25,7 +25,11 @@ pub fn preview(contents: &Contents, draft: &Draft) -> Contents {
         // Writing both copies mends them.
         table.damage.clear();
     }
-    Contents { table, volumes }
+    Contents {
+        table,
+        volumes,
+        moves_by: contents.moves_by,
+    }
 }
 
 /// Without a table there is one volume, as long as the disk.

@@ -334,7 +334,11 @@ fn shift(number: u32, contents: &Contents, before: &Draft, after: &Draft) -> Ste
     };
     Step {
         what: about(template, number).size("distance", old.start.abs_diff(new.start)),
-        note: Some(cost_of_move(number, contents, before)),
+        note: Some(if after.moves_in_place(contents.moves_by) {
+            Phrase::new(gettext_noop("nothing is copied"))
+        } else {
+            cost_of_move(number, contents, before)
+        }),
     }
 }
 
