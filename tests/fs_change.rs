@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::run_tool;
 use platter::Control;
 use platter::disk::TrialDisk;
-use platter::fs::change::{Action, Capability, Change, capability, change, check, minimum_size};
+use platter::fs::change::{
+    Action, Capability, Change, Identifier, capability, change, check, minimum_size,
+};
 use platter::fs::{FsKind, identify};
 use platter::storage::{FileStorage, LockMode, MemoryStorage, Storage as _, WritableStorage as _};
 
@@ -111,6 +113,75 @@ fn every_kind_is_made_named_and_clean() {
         }
         let found = identify(&volume.open()).unwrap().unwrap();
         assert_eq!(found.label.unwrap().to_lowercase(), "neu", "{kind:?}");
+    }
+}
+
+/// By `blkid`, as everything that mounts by it reads it.
+fn uuid_of(volume: &Volume) -> String {
+    let path = volume.path();
+    let path = path.to_str().unwrap();
+    let said = run_tool("blkid", ["-p", "-s", "UUID", "-o", "value", path]);
+    said.trim().to_owned()
+}
+
+#[test]
+fn every_kind_gets_the_identifier_that_is_wanted() {
+    const UUID: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+    let _alone = alone();
+    for (kind, size, wanted) in [
+        (FsKind::Ext2, 32 * MIB, UUID),
+        (FsKind::Ext4, 32 * MIB, UUID),
+        (FsKind::Fat12, 4 * MIB, "0123-ABCD"),
+        (FsKind::Fat16, 32 * MIB, "0123-ABCD"),
+        (FsKind::Fat32, 64 * MIB, "0123-ABCD"),
+        (FsKind::Ntfs, 32 * MIB, "0123456789ABCDEF"),
+        (FsKind::ExFat, 32 * MIB, "0123-4567"),
+        (FsKind::Xfs, 400 * MIB, UUID),
+        (FsKind::Btrfs, 128 * MIB, UUID),
+        (FsKind::Swap, 16 * MIB, UUID),
+    ] {
+        assert!(
+            !matches!(capability(kind, Action::Uuid), Capability::Missing { .. }),
+            "install with build-aux/dev test: {kind:?}"
+        );
+        let volume = Volume::new(size);
+        volume.change(kind, &Change::Make { kind, label: None });
+        let first = uuid_of(&volume);
+        volume.change(kind, &Change::Uuid(Identifier::Random));
+        let drawn = uuid_of(&volume);
+        assert_ne!(drawn, first, "{kind:?}");
+        volume.change(
+            kind,
+            &Change::Uuid(Identifier::Exactly(wanted.to_lowercase())),
+        );
+        assert_eq!(uuid_of(&volume), wanted, "{kind:?}");
+        let found = identify(&volume.open()).unwrap().unwrap();
+        assert_eq!(found.uuid.as_deref(), Some(wanted), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_serial_of_fat_is_all_that_changes() {
+    let _alone = alone();
+    let volume = Volume::new(64 * MIB);
+    let kind = FsKind::Fat32;
+    volume.change(kind, &Change::Make { kind, label: None });
+    let before = std::fs::read(volume.path()).unwrap();
+    volume.change(kind, &Change::Uuid(Identifier::Exactly("FEDC-BA98".into())));
+    let after = std::fs::read(volume.path()).unwrap();
+    let changed: Vec<usize> = (0..before.len())
+        .filter(|at| before[*at] != after[*at])
+        .collect();
+    let backup = 6 * 512;
+    let places = [67..71, backup + 67..backup + 71];
+    assert!(
+        changed
+            .iter()
+            .all(|at| places.iter().any(|place| place.contains(at))),
+        "{changed:?}"
+    );
+    for place in places {
+        assert_eq!(after[place], [0x98, 0xba, 0xdc, 0xfe]);
     }
 }
 

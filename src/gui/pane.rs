@@ -24,6 +24,7 @@ use crate::background::Background;
 use crate::image_operation::ImageOperation;
 use crate::operation::Request;
 use crate::session::{Document, EditRequest};
+use crate::settings::Settings;
 use crate::subject::Subject;
 
 /// What every pane is started with.
@@ -31,6 +32,8 @@ use crate::subject::Subject;
 pub(crate) struct PaneInit {
     /// Runs engine work off the main thread.
     pub(crate) background: Background,
+    /// What is remembered between runs.
+    pub(crate) settings: Settings,
 }
 
 /// What the window tells a pane.

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use platter::APP_ID;
+use platter::op::edit::Alignment;
 use relm4::gtk::{gio, glib, prelude::*};
 
 /// How many recent images are kept.
 const RECENT_LIMIT: usize = 12;
 const RECENT: &str = "recent-images";
+const ALIGNMENT: &str = "partition-alignment";
 const WIDTH: &str = "window-width";
 const HEIGHT: &str = "window-height";
 const MAXIMIZED: &str = "window-maximized";
@@ -36,7 +38,7 @@ impl WindowSize {
 }
 
 /// The store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Settings {
     /// The desktop's settings.
     Schema(gio::Settings),
@@ -50,7 +52,7 @@ impl Settings {
         let installed = gio::SettingsSchemaSource::default()
             .and_then(|source| source.lookup(APP_ID, true))
             .is_some_and(|schema| {
-                [RECENT, WIDTH, HEIGHT, MAXIMIZED]
+                [RECENT, ALIGNMENT, WIDTH, HEIGHT, MAXIMIZED]
                     .iter()
                     .all(|key| schema.has_key(key))
             });
@@ -100,6 +102,26 @@ impl Settings {
             // A URI has no spaces in it.
             Self::File(path) => report(change(path, |file| {
                 file.set_string(GROUP, RECENT, &texts.join(" "));
+            })),
+        }
+    }
+
+    /// Where borders of partitions go.
+    pub(crate) fn alignment(&self) -> Alignment {
+        let text = match self {
+            Self::Schema(settings) => settings.string(ALIGNMENT),
+            Self::File(path) => load(path).string(GROUP, ALIGNMENT).unwrap_or_default(),
+        };
+        text.parse().unwrap_or_default()
+    }
+
+    /// Remembers where borders of partitions go.
+    pub(crate) fn set_alignment(&self, alignment: Alignment) {
+        let text = alignment.to_string();
+        match self {
+            Self::Schema(settings) => report(settings.set_string(ALIGNMENT, &text)),
+            Self::File(path) => report(change(path, |file| {
+                file.set_string(GROUP, ALIGNMENT, &text);
             })),
         }
     }
@@ -205,6 +227,10 @@ mod tests {
         assert_eq!(settings.recent(), expected);
         settings.remove_recent(Path::new("/vm/c.raw"));
         assert_eq!(settings.recent().len(), 1);
+
+        assert_eq!(settings.alignment(), Alignment::Mib);
+        settings.set_alignment(Alignment::Cylinder);
+        assert_eq!(settings.alignment(), Alignment::Cylinder);
 
         let size = WindowSize {
             width: 700,

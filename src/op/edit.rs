@@ -44,7 +44,7 @@ pub use by_hand::by_hand;
 pub use copy::{CopySource, OtherPartition};
 pub use cost::{Cost, cost};
 pub use draft::{Alignment, Change, Draft, Refused};
-pub use parse::{known_file_systems, known_types};
+pub use parse::{known_file_systems, parse_type};
 pub use pending::{Pending, fold};
 pub use place::journal_path;
 pub use preview::preview;
@@ -57,6 +57,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::fs::FsKind;
+use crate::fs::change::Identifier;
 use crate::table::{PartitionType, Role, TableKind};
 
 /// A size or place in an edit.
@@ -121,7 +122,7 @@ pub enum Edit {
     /// Gives the partition another identifier (GPT).
     PartitionUuid(u32, Uuid),
     /// Gives the file system another identifier.
-    FsUuid(u32),
+    FsUuid(u32, Identifier),
     /// Sets the attribute bits (GPT).
     Attributes(u32, u64),
     /// Marks the partition as the one to boot from, or not.

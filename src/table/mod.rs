@@ -66,6 +66,22 @@ pub fn type_name(kind: PartitionType) -> Option<&'static str> {
     }
 }
 
+/// The types that have a usual name in a table of this kind, with it; none without a table.
+#[must_use]
+pub fn named_types(kind: TableKind) -> Vec<(PartitionType, &'static str)> {
+    match kind {
+        TableKind::Gpt => types::GPT
+            .iter()
+            .map(|(guid, name)| (PartitionType::Gpt(*guid), *name))
+            .collect(),
+        TableKind::Mbr => types::MBR
+            .iter()
+            .map(|(code, name)| (PartitionType::Mbr(*code), *name))
+            .collect(),
+        TableKind::None => Vec::new(),
+    }
+}
+
 /// One partition.
 #[derive(Clone, Debug)]
 pub struct Partition {

@@ -16,7 +16,7 @@ pub(super) fn mbr_name(kind: u8) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-const GPT: &[(Uuid, &str)] = &[
+pub(super) const GPT: &[(Uuid, &str)] = &[
     (uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"), "EFI System"),
     (
         uuid!("024dee41-33e7-11d3-9d69-0008c781f39f"),
@@ -348,7 +348,7 @@ const GPT: &[(Uuid, &str)] = &[
     (uuid!("ca7d7ccb-63ed-4c53-861c-1742536059cc"), "Linux LUKS"),
 ];
 
-const MBR: &[(u8, &str)] = &[
+pub(super) const MBR: &[(u8, &str)] = &[
     (0x00, "Empty"),
     (0x01, "FAT12"),
     (0x02, "XENIX root"),

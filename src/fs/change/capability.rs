@@ -119,8 +119,8 @@ fn needed(kind: FsKind, action: Action) -> Need {
         FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32 => match action {
             Make => Need::Tool("mkfs.fat", "dosfstools"),
             Check | Repair => Need::Tool("fsck.fat", "dosfstools"),
-            Label | Uuid => Need::Tool("fatlabel", "dosfstools"),
-            Grow | Shrink => Need::Native,
+            Label => Need::Tool("fatlabel", "dosfstools"),
+            Grow | Shrink | Uuid => Need::Native,
         },
         FsKind::Ntfs => match action {
             Make => Need::Tool("mkfs.ntfs", "ntfs-3g"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
-use crate::fs::change::{Change, Outcome, tool};
+use crate::fs::change::{Change, Outcome, identifier, swap, tool};
 use crate::units::KIB;
 
 /// A call of a tool.
@@ -57,15 +57,7 @@ pub(super) fn of_change(kind: FsKind, change: &Change, size: u64) -> Result<Vec<
             _ => Call::new("fsck.fat", &["-a"]).good(&[0, 1]),
         },
         Change::Label(label) => rename(kind, label)?,
-        Change::NewUuid => match kind {
-            FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => {
-                Call::new("tune2fs", &["-f", "-U", "random"])
-            }
-            FsKind::Xfs => Call::new("xfs_admin", &["-U", "generate"]),
-            FsKind::Btrfs => Call::new("btrfstune", &["-f", "-u"]),
-            FsKind::Ntfs => Call::new("ntfslabel", &["--new-serial"]),
-            _ => return Err(Error::unsupported("its identifier cannot be changed yet")),
-        },
+        Change::Uuid(wanted) => identify_as(kind, &wanted.text(kind)?)?,
     };
     Ok(vec![call])
 }
@@ -159,13 +151,13 @@ fn make(kind: FsKind, label: Option<&str>) -> Result<Call> {
     let mut call = Call::new(program, arguments);
     if let Some(label) = label.filter(|label| !label.is_empty()) {
         call.arguments.push(flag.to_owned());
-        call.arguments.push(checked_label(kind, label)?.to_owned());
+        call.arguments.push(check_label(kind, label)?.to_owned());
     }
     Ok(call)
 }
 
 fn rename(kind: FsKind, label: &str) -> Result<Call> {
-    let label = checked_label(kind, label)?;
+    let label = check_label(kind, label)?;
     Ok(match kind {
         FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => Call::new("tune2fs", &["-L", label]),
         FsKind::Ntfs => Call::new("ntfslabel", &["--force"]).then(label),
@@ -177,6 +169,21 @@ fn rename(kind: FsKind, label: &str) -> Result<Call> {
         FsKind::ExFat => Call::new("exfatlabel", &[]).then(label),
         _ if label.is_empty() => Call::new("fatlabel", &["--reset"]),
         _ => Call::new("fatlabel", &[]).then(label),
+    })
+}
+
+fn identify_as(kind: FsKind, text: &str) -> Result<Call> {
+    Ok(match kind {
+        FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => Call::new("tune2fs", &["-f", "-U", text]),
+        FsKind::Xfs => Call::new("xfs_admin", &["-U", text]),
+        FsKind::Btrfs => Call::new("btrfstune", &["-f", "-U", text]),
+        FsKind::Ntfs => Call::new("ntfslabel", &[&format!("--new-serial={text}")]),
+        // Without the prefix it would be taken for a decimal number.
+        FsKind::ExFat => {
+            let serial = format!("0x{:08x}", identifier::number(text));
+            Call::new("exfatlabel", &["-i"]).then(serial)
+        }
+        _ => return Err(Error::unsupported("its identifier cannot be changed")),
     })
 }
 
@@ -218,14 +225,18 @@ fn ntfs_resize(size: u64) -> Result<Call> {
     Ok(call)
 }
 
-/// A label that its file system can hold, and that no tool takes for an option.
-fn checked_label(kind: FsKind, label: &str) -> Result<&str> {
+/// Answers `label` when a file system of this kind can hold it, and no tool takes it for an option.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] with what is wrong with it.
+pub fn check_label(kind: FsKind, label: &str) -> Result<&str> {
     let most = match kind {
         FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => 16,
         FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32 => 11,
         FsKind::Xfs => 12,
         FsKind::ExFat => 15,
         FsKind::Ntfs => 128,
+        FsKind::Swap => swap::LABEL_BYTES,
         _ => 255,
     };
     let refuse = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));

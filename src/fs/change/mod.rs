@@ -11,13 +11,15 @@
 //! | `tool` | running a tool: no shell, no input, bounded |
 //! | `scratch` | the copy that it works on |
 //! | `commands` | how each tool is called, and what it says |
+//! | `identifier` | what the identifier of each file system looks like |
 //! | `swap` | swap areas, which need no tool |
 //!
-//! What else needs no tool is with its file system: FAT is resized by [`crate::fs`]' own code, and so
-//! is the one number changed that makes btrfs larger.
+//! What else needs no tool is with its file system: FAT is resized and gets its serial number by
+//! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger.
 
 mod capability;
 mod commands;
+mod identifier;
 mod scratch;
 mod swap;
 mod tool;
@@ -25,6 +27,8 @@ mod tool;
 use std::path::Path;
 
 pub use capability::{Action, Capability, Packages, capability, packages};
+pub use commands::check_label;
+pub use identifier::Identifier;
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,8 +57,8 @@ pub enum Change {
     Repair,
     /// Gives it another name; an empty one is none.
     Label(String),
-    /// Gives it another identifier, drawn at random.
-    NewUuid,
+    /// Gives it another identifier.
+    Uuid(Identifier),
 }
 
 /// What became of a change, or of a check.
@@ -86,7 +90,7 @@ pub fn change(
         Change::Shrink(_) => (kind, Action::Shrink),
         Change::Repair => (kind, Action::Repair),
         Change::Label(_) => (kind, Action::Label),
-        Change::NewUuid => (kind, Action::Uuid),
+        Change::Uuid(_) => (kind, Action::Uuid),
     };
     if kind == FsKind::Ntfs && action != Action::Make {
         let resizes = matches!(action, Action::Grow | Action::Shrink);
@@ -123,6 +127,10 @@ fn native(
         }
         (FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32, Change::Shrink(to)) => {
             fat::resize(partition, size.min(*to), control)?;
+        }
+        (FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32, Change::Uuid(wanted)) => {
+            let serial = identifier::number(&wanted.text(kind)?);
+            fat::set_serial(partition, u32::try_from(serial).unwrap_or(0))?;
         }
         (FsKind::Btrfs, Change::Grow) => btrfs::grow(partition)?,
         _ => return Ok(swap::change(partition, change)?),

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::change::{Change, Outcome};
+use crate::fs::FsKind;
+use crate::fs::change::{Change, Outcome, check_label};
 use crate::storage::WritableStorage;
 
 /// The page size of the machines that disks move between.
@@ -15,7 +16,7 @@ const VERSION: usize = 1024;
 const LAST_PAGE: usize = 1028;
 const UUID: usize = 1036;
 const LABEL: usize = 1052;
-const LABEL_BYTES: usize = 16;
+pub(super) const LABEL_BYTES: usize = 16;
 const SIGNATURE: &[u8; 10] = b"SWAPSPACE2";
 
 /// Makes the change. Growing and shrinking keep label and identifier.
@@ -48,10 +49,13 @@ pub(super) fn change(partition: &dyn WritableStorage, change: &Change) -> Result
             label: Some(label), ..
         }
         | Change::Label(label) => put_label(&mut page, label)?,
-        Change::NewUuid => page[UUID..UUID + 16].copy_from_slice(&random_uuid()),
+        Change::Uuid(wanted) => {
+            let uuid = Uuid::parse_str(&wanted.text(FsKind::Swap)?).unwrap_or_default();
+            page[UUID..UUID + 16].copy_from_slice(uuid.as_bytes());
+        }
         Change::Make { .. } | Change::Grow | Change::Shrink(_) | Change::Repair => {}
     }
-    if !matches!(change, Change::Label(_) | Change::NewUuid) {
+    if !matches!(change, Change::Label(_) | Change::Uuid(_)) {
         let last = u32::try_from(size / PAGE as u64 - 1).unwrap_or(u32::MAX);
         page[LAST_PAGE..LAST_PAGE + 4].copy_from_slice(&last.to_le_bytes());
     }
@@ -64,13 +68,7 @@ pub(super) fn change(partition: &dyn WritableStorage, change: &Change) -> Result
 }
 
 fn put_label(page: &mut [u8; PAGE], label: &str) -> Result<()> {
-    let bytes = label.as_bytes();
-    if bytes.len() > LABEL_BYTES || bytes.contains(&0) {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("a label of swap has at most {LABEL_BYTES} bytes"),
-        ));
-    }
+    let bytes = check_label(FsKind::Swap, label)?.as_bytes();
     page[LABEL..LABEL + LABEL_BYTES].fill(0);
     page[LABEL..LABEL + bytes.len()].copy_from_slice(bytes);
     Ok(())

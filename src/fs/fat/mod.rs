@@ -3,12 +3,14 @@
 
 mod entries;
 mod resize;
+mod serial;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use entries::{Entries, Visit};
 pub(in crate::fs) use resize::{least, resize};
+pub(in crate::fs) use serial::set_serial;
 
 use super::extents::Extents;
 use super::volume::{Piece, Volume};

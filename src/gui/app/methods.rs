@@ -60,7 +60,8 @@ impl App {
                 BannerOutput::ReloadRequested => AppInput::ReloadRequested,
                 BannerOutput::Operate(request) => AppInput::Operate(request),
             });
-        let panes = Panes::launch(&background, input);
+        let settings = Settings::open();
+        let panes = Panes::launch(&background, &settings, input);
         let jobs = Jobs::builder()
             .launch(JobsInit {
                 application: application.clone(),
@@ -71,7 +72,7 @@ impl App {
         Self {
             application,
             background,
-            settings: Settings::open(),
+            settings,
             session: Session::default(),
             openings: std::collections::HashMap::new(),
             sidebar,

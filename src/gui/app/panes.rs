@@ -14,6 +14,7 @@ use crate::map::MapPane;
 use crate::overview::Overview;
 use crate::pane::{PaneInit, PaneInput};
 use crate::partitions::{Partitions, PartitionsInput};
+use crate::settings::Settings;
 use crate::snapshots::Snapshots;
 
 /// The names of the views in the stack, in their order: also that of Ctrl+1, Ctrl+2…
@@ -35,9 +36,14 @@ pub(super) struct Panes {
     reason = "a pane without messages of its own takes the window's as they are"
 )]
 impl Panes {
-    pub(super) fn launch(background: &Background, input: &Sender<AppInput>) -> Self {
+    pub(super) fn launch(
+        background: &Background,
+        settings: &Settings,
+        input: &Sender<AppInput>,
+    ) -> Self {
         let init = || PaneInit {
             background: background.clone(),
+            settings: settings.clone(),
         };
         let overview = Overview::builder()
             .launch(init())

@@ -45,8 +45,10 @@ pub(super) fn present(report: &Report, parent: &gtk::Window, copy: impl Fn(Strin
         .content(&content)
         .build();
     let above = window.clone();
-    save_button
-        .connect_clicked(move |_| save_text::ask(&above, "platter-report.txt", Rc::clone(&text)));
+    save_button.connect_clicked(move |_| {
+        let title = gettext("Save Report");
+        save_text::ask(&above, &title, "platter-report.txt", Rc::clone(&text), drop);
+    });
     let keys = gtk::ShortcutController::new();
     keys.add_shortcut(gtk::Shortcut::new(
         gtk::ShortcutTrigger::parse_string("Escape"),

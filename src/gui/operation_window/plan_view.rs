@@ -192,7 +192,10 @@ fn findings(found: &Findings) -> adw::PreferencesGroup {
         .css_classes(["flat"])
         .build();
     let text: Rc<str> = found.text.as_str().into();
-    save.connect_clicked(move |save| save_text::ask(save, "findings.txt", Rc::clone(&text)));
+    save.connect_clicked(move |save| {
+        let title = gettext("Save Report");
+        save_text::ask(save, &title, "findings.txt", Rc::clone(&text), drop);
+    });
     group.set_header_suffix(Some(&save));
     for (line, meaning) in &found.lines {
         let title = describe::phrase(line);

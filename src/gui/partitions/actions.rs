@@ -1,5 +1,6 @@
 //! What can be done in the pane, as actions: buttons, menus and keys all lead here.
 
+use platter::op::edit::Alignment;
 use relm4::gtk::{self, gio, prelude::*};
 use relm4::{ComponentSender, Sender};
 
@@ -19,14 +20,8 @@ pub(crate) enum Deed {
     Format,
     /// The name of its file system.
     Label,
-    /// Its own name.
-    Name,
-    /// What it is for.
-    Type,
-    /// Whether it is booted from.
-    Active,
-    /// Its file system gets another identifier.
-    NewUuid,
+    /// All that has a name or a number.
+    Properties,
     /// Its file system is checked.
     Check,
     /// Its file system is repaired.
@@ -37,8 +32,16 @@ pub(crate) enum Deed {
     NewGpt,
     /// An empty MBR.
     NewMbr,
+    /// The same partitions in a GPT.
+    ToGpt,
+    /// The same partitions in an MBR.
+    ToMbr,
     /// Both copies of the GPT are written anew.
     RepairGpt,
+    /// The table becomes a text.
+    Export,
+    /// A text becomes the table.
+    Import,
     /// The last step is taken back.
     Undo,
     /// And made again.
@@ -54,22 +57,23 @@ pub(crate) enum Deed {
 }
 
 impl Deed {
-    const ALL: [(Self, &str, &[&str]); 21] = [
+    const ALL: [(Self, &str, &[&str]); 22] = [
         (Self::New, "new", &[]),
         (Self::Delete, "delete", &[]),
         (Self::Resize, "resize", &[]),
         (Self::Format, "format", &[]),
         (Self::Label, "label", &[]),
-        (Self::Name, "name", &[]),
-        (Self::Type, "type", &[]),
-        (Self::Active, "active", &[]),
-        (Self::NewUuid, "new-uuid", &[]),
+        (Self::Properties, "properties", &["<Alt>Return"]),
         (Self::Check, "check", &[]),
         (Self::Repair, "repair", &[]),
         (Self::GrowDisk, "grow-disk", &[]),
         (Self::NewGpt, "new-gpt", &[]),
         (Self::NewMbr, "new-mbr", &[]),
+        (Self::ToGpt, "to-gpt", &[]),
+        (Self::ToMbr, "to-mbr", &[]),
         (Self::RepairGpt, "repair-gpt", &[]),
+        (Self::Export, "export", &[]),
+        (Self::Import, "import", &[]),
         (Self::Undo, "undo", &["<Control>z"]),
         (Self::Redo, "redo", &["<Control><Shift>z"]),
         (Self::Discard, "discard", &[]),
@@ -83,12 +87,14 @@ impl Deed {
 #[derive(Debug)]
 pub(super) struct Actions {
     group: gio::SimpleActionGroup,
+    aligned: gio::SimpleAction,
     toolbar: gtk::FlowBox,
+    of_table: gtk::Box,
     buttons: Vec<(Deed, gtk::Button)>,
 }
 
 impl Actions {
-    pub(super) fn new(sender: &ComponentSender<Partitions>) -> Self {
+    pub(super) fn new(alignment: Alignment, sender: &ComponentSender<Partitions>) -> Self {
         let group = gio::SimpleActionGroup::new();
         for (deed, name, _) in Deed::ALL {
             let input = sender.input_sender().clone();
@@ -96,10 +102,15 @@ impl Actions {
             action.connect_activate(move |_, _| input.emit(PartitionsInput::Do(deed)));
             group.add_action(&action);
         }
-        let (toolbar, buttons) = toolbar();
+        let aligned = aligning(alignment, sender);
+        group.add_action(&aligned);
+        let mut buttons = Vec::new();
+        let (toolbar, of_table) = (toolbar(&mut buttons), of_table(&mut buttons));
         Self {
             group,
+            aligned,
             toolbar,
+            of_table,
             buttons,
         }
     }
@@ -107,6 +118,16 @@ impl Actions {
     /// The row of buttons above the strip. It wraps where there is no room.
     pub(super) fn toolbar(&self) -> &gtk::FlowBox {
         &self.toolbar
+    }
+
+    /// What is done to the table as a whole: beside what is said of it.
+    pub(super) fn of_table(&self) -> &gtk::Box {
+        &self.of_table
+    }
+
+    /// Marks the alignment in the menu.
+    pub(super) fn show_alignment(&self, alignment: Alignment) {
+        self.aligned.set_state(&alignment.to_string().to_variant());
     }
 
     /// Makes them reachable in `pane`; their keys work wherever the focus is while it is shown.
@@ -147,65 +168,112 @@ impl Actions {
     }
 }
 
-/// What is done less often, or to a selected partition.
-pub(super) fn menu(of_partition_only: bool) -> gio::Menu {
-    let section = |items: &[(String, &str)]| {
-        let menu = gio::Menu::new();
-        for (label, action) in items {
-            menu.append(Some(label), Some(&format!("partition.{action}")));
-        }
-        menu
-    };
+type Items<'a> = &'a [(String, &'a str)];
+
+fn sections(sections: &[Items<'_>]) -> gio::Menu {
     let menu = gio::Menu::new();
-    if of_partition_only {
-        menu.append_section(
-            None,
-            &section(&[
-                (gettext("_New Partition…"), "new"),
-                (gettext("_Resize or Move…"), "resize"),
-                (gettext("_Format…"), "format"),
-                (gettext("_Delete"), "delete"),
-            ]),
-        );
-    }
-    menu.append_section(
-        None,
-        &section(&[
-            (gettext("_Label of the File System…"), "label"),
-            (gettext("Na_me of the Partition…"), "name"),
-            (gettext("_Type…"), "type"),
-            (gettext("_Boot From It, or Not"), "active"),
-            (gettext("New _UUID of the File System"), "new-uuid"),
-        ]),
-    );
-    menu.append_section(
-        None,
-        &section(&[
-            (gettext("_Check File System"), "check"),
-            (gettext("_Repair File System"), "repair"),
-        ]),
-    );
-    if !of_partition_only {
-        menu.append_section(
-            None,
-            &section(&[
-                (gettext("New _GPT, All Partitions Gone"), "new-gpt"),
-                (gettext("New M_BR, All Partitions Gone"), "new-mbr"),
-                (gettext("Re_pair GPT"), "repair-gpt"),
-            ]),
-        );
-        menu.append_section(
-            None,
-            &section(&[
-                (gettext("_Undo the Last Applied Change…"), "undo-applied"),
-                (gettext("_Give Up Undoing…"), "discard-undo"),
-            ]),
-        );
+    for items in sections {
+        let section = gio::Menu::new();
+        for (label, action) in *items {
+            section.append(Some(label), Some(&format!("partition.{action}")));
+        }
+        menu.append_section(None, &section);
     }
     menu
 }
 
-fn toolbar() -> (gtk::FlowBox, Vec<(Deed, gtk::Button)>) {
+/// What can be done with a partition, where it is asked for.
+pub(super) fn context_menu() -> gio::Menu {
+    sections(&[
+        &[
+            (gettext("_New Partition…"), "new"),
+            (gettext("_Resize or Move…"), "resize"),
+            (gettext("_Format…"), "format"),
+            (gettext("_Delete"), "delete"),
+        ],
+        &[
+            (gettext("_Check File System"), "check"),
+            (gettext("R_epair File System"), "repair"),
+        ],
+        &[
+            (gettext("_Label of the File System…"), "label"),
+            (gettext("_Properties…"), "properties"),
+        ],
+    ])
+}
+
+/// What is done less often to a partition, and after an edit was applied.
+fn more_menu() -> gio::Menu {
+    sections(&[
+        &[
+            (gettext("_Label of the File System…"), "label"),
+            (gettext("R_epair File System"), "repair"),
+        ],
+        &[
+            (gettext("_Undo the Last Applied Change…"), "undo-applied"),
+            (gettext("_Give Up Undoing…"), "discard-undo"),
+        ],
+    ])
+}
+
+/// The action that chooses where borders go.
+fn aligning(alignment: Alignment, sender: &ComponentSender<Partitions>) -> gio::SimpleAction {
+    let kind = String::static_variant_type();
+    let state = alignment.to_string().to_variant();
+    let action = gio::SimpleAction::new_stateful("align", Some(&kind), &state);
+    let input = sender.input_sender().clone();
+    action.connect_activate(move |_, wanted| {
+        let wanted = wanted.and_then(|wanted| wanted.get::<String>());
+        if let Some(alignment) = wanted.and_then(|wanted| wanted.parse().ok()) {
+            input.emit(PartitionsInput::Align(alignment));
+        }
+    });
+    action
+}
+
+fn alignments() -> gio::Menu {
+    let menu = gio::Menu::new();
+    for alignment in Alignment::ALL {
+        let label = match alignment {
+            Alignment::Mib => gettext("1 _MiB, for All Disks of Today"),
+            Alignment::FourKib => gettext("_4 KiB"),
+            Alignment::Cylinder => gettext("_Cylinders, as DOS Did"),
+            Alignment::Sector => gettext("_None: Any Sector"),
+        };
+        let item = gio::MenuItem::new(Some(&label), None);
+        let target = alignment.to_string().to_variant();
+        item.set_action_and_target_value(Some("partition.align"), Some(&target));
+        menu.append_item(&item);
+    }
+    menu
+}
+
+/// What is done to the table.
+fn table_menu() -> gio::Menu {
+    let menu = sections(&[
+        &[
+            (gettext("Convert to _GPT"), "to-gpt"),
+            (gettext("Convert to _MBR"), "to-mbr"),
+            (gettext("Re_pair GPT"), "repair-gpt"),
+        ],
+        &[
+            (gettext("_Export as Text…"), "export"),
+            (gettext("_Import From Text…"), "import"),
+        ],
+        &[
+            (gettext("_New GPT, All Partitions Gone"), "new-gpt"),
+            (gettext("New M_BR, All Partitions Gone"), "new-mbr"),
+        ],
+    ]);
+    let end = gio::Menu::new();
+    end.append_submenu(Some(&gettext("_Align to")), &alignments());
+    menu.append_section(None, &end);
+    menu
+}
+
+type Buttons = Vec<(Deed, gtk::Button)>;
+
+fn toolbar(buttons: &mut Buttons) -> gtk::FlowBox {
     let bar = gtk::FlowBox::builder()
         .selection_mode(gtk::SelectionMode::None)
         .column_spacing(6)
@@ -213,30 +281,48 @@ fn toolbar() -> (gtk::FlowBox, Vec<(Deed, gtk::Button)>) {
         .max_children_per_line(8)
         .css_classes(["edit-toolbar"])
         .build();
-    let mut buttons = Vec::new();
     for (deed, label, action) in [
         (Deed::New, gettext("_New…"), "new"),
         (Deed::Delete, gettext("_Delete"), "delete"),
         (Deed::Resize, gettext("Resize or _Move…"), "resize"),
         (Deed::Format, gettext("_Format…"), "format"),
         (Deed::Check, gettext("_Check"), "check"),
-        (Deed::GrowDisk, gettext("_Grow Disk…"), "grow-disk"),
+        (Deed::Properties, gettext("_Properties…"), "properties"),
     ] {
-        let button = gtk::Button::builder()
-            .label(label)
-            .use_underline(true)
-            .action_name(format!("partition.{action}"))
-            .build();
+        let button = button(&label, action);
         add(&bar, &button);
         buttons.push((deed, button));
     }
-    let more = gtk::MenuButton::builder()
-        .label(gettext("M_ore"))
-        .use_underline(true)
-        .menu_model(&menu(false))
+    add(&bar, &menu_button(&gettext("M_ore"), &more_menu()));
+    bar
+}
+
+fn of_table(buttons: &mut Buttons) -> gtk::Box {
+    let grow = button(&gettext("_Grow Disk…"), "grow-disk");
+    let bar = gtk::Box::builder()
+        .spacing(6)
+        .valign(gtk::Align::Start)
         .build();
-    add(&bar, &more);
-    (bar, buttons)
+    bar.append(&menu_button(&gettext("_Table"), &table_menu()));
+    bar.append(&grow);
+    buttons.push((Deed::GrowDisk, grow));
+    bar
+}
+
+fn button(label: &str, action: &str) -> gtk::Button {
+    gtk::Button::builder()
+        .label(label)
+        .use_underline(true)
+        .action_name(format!("partition.{action}"))
+        .build()
+}
+
+fn menu_button(label: &str, menu: &gio::Menu) -> gtk::MenuButton {
+    gtk::MenuButton::builder()
+        .label(label)
+        .use_underline(true)
+        .menu_model(menu)
+        .build()
 }
 
 fn add(bar: &gtk::FlowBox, child: &impl IsA<gtk::Widget>) {

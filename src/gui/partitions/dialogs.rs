@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use platter::fs::FsKind;
 use platter::fs::change::{Action, Capability, capability};
-use platter::op::edit::{Amount, Draft, Edit, known_types};
-use platter::table::{PartitionType, Role, TableKind, type_name};
-use platter::units::{MIB, align_down};
+use platter::op::edit::{Amount, Draft, Edit};
+use platter::table::{PartitionType, Role, TableKind};
+use platter::units::{align_down, align_up};
 use relm4::adw;
 use relm4::adw::prelude::*;
 
@@ -25,8 +25,9 @@ fn no_size() -> Option<String> {
 
 /// A new partition in free space.
 pub(super) fn new_partition(asking: &Asking, draft: &Draft, free: &Range<u64>, logical: bool) {
-    let start = free.start.next_multiple_of(MIB).min(free.end);
-    let end = align_down(free.end, MIB).max(start);
+    let step = target::step(draft);
+    let start = align_up(free.start, step).map_or(free.end, |start| start.min(free.end));
+    let end = align_down(free.end, step).max(start);
     let room = fill(
         &gettext("{size} are free here."),
         &[("size", &format::size(end - start))],
@@ -234,47 +235,18 @@ pub(super) fn format(asking: &Asking, target: &Target) {
     });
 }
 
-/// The name of a file system, or of a partition.
-pub(super) fn name(asking: &Asking, target: &Target, old: &str, of_file_system: bool) {
-    let (heading, title) = if of_file_system {
-        (gettext("Label of Partition {number}"), gettext("Label"))
-    } else {
-        (gettext("Name of Partition {number}"), gettext("Name"))
-    };
-    let heading = about(&heading, target);
+/// The name of a file system.
+pub(super) fn label(asking: &Asking, target: &Target, old: &str) {
+    let heading = about(&gettext("Label of Partition {number}"), target);
     let dialog = EditDialog::new(asking, &heading, "", &gettext("_Change"));
-    let row = dialog.entry(&title, old);
+    let row = dialog.entry(&gettext("Label"), old);
     let (number, old) = (target.number, old.to_owned());
     dialog.run(move || {
-        let new = trimmed(&row).to_string();
+        let new = trimmed(&row);
         if new == old {
             return Err(None);
         }
-        Ok(vec![if of_file_system {
-            Edit::Label(number, new)
-        } else {
-            Edit::Name(number, new)
-        }])
-    });
-}
-
-/// What a partition is for.
-pub(super) fn kind(asking: &Asking, draft: &Draft, target: &Target) {
-    let types = known_types(draft.table.kind);
-    let names: Vec<String> = types
-        .iter()
-        .map(|kind| type_name(*kind).unwrap_or("?").to_owned())
-        .collect();
-    let now = types.iter().position(|kind| *kind == target.partition.kind);
-    let heading = about(&gettext("Type of Partition {number}"), target);
-    let dialog = EditDialog::new(asking, &heading, "", &gettext("_Change"));
-    let selected = now.and_then(|now| u32::try_from(now).ok()).unwrap_or(0);
-    let row = dialog.combo(&gettext("Type"), &names, selected);
-    let number = target.number;
-    let old = target.partition.kind;
-    dialog.run(move || match types.get(row.selected() as usize) {
-        Some(kind) if *kind != old => Ok(vec![Edit::Type(number, *kind)]),
-        _ => Err(None),
+        Ok(vec![Edit::Label(number, new.into())])
     });
 }
 
@@ -298,20 +270,6 @@ pub(super) fn grow_disk(asking: &Asking, draft: &Draft) {
         }
         Ok(vec![Edit::ResizeDisk(Amount::Exactly(new))])
     });
-}
-
-/// A partition was dragged past the end of the disk.
-pub(super) fn offer_growth(asking: &Asking, draft: &Draft, edits: Vec<Edit>, end: u64) {
-    let more = end.saturating_sub(draft.table.usable.end);
-    let body = fill(
-        &gettext(
-            "The partition would pass the end of the disk by {size}. The disk can grow with it.",
-        ),
-        &[("size", &format::size(more))],
-    );
-    let heading = gettext("Grow the Disk as Well?");
-    let dialog = EditDialog::new(asking, &heading, &body, &gettext("_Grow Both"));
-    dialog.run(move || Ok(edits.clone()));
 }
 
 fn about(template: &str, target: &Target) -> String {

@@ -12,10 +12,17 @@ use relm4::gtk::glib;
 use relm4::{Sender, adw, gtk};
 
 use super::PartitionsInput;
+use crate::a11y;
 use crate::i18n::{fill, gettext};
 
 /// Least width of a dialog's rows in pixels.
 const WIDTH: i32 = 340;
+/// Width of a shadow in pixels.
+const SHADOW: i32 = 3;
+/// What is above and below the rows of a dialog, in pixels.
+const FRAME: i32 = 230;
+/// The rows may become so high before they scroll, however low the window, in pixels.
+const LEAST_HEIGHT: i32 = 200;
 
 /// What every dialog of the pane needs.
 #[derive(Clone)]
@@ -33,7 +40,10 @@ type Make = Box<dyn Fn() -> Result<Vec<Edit>, Option<String>>>;
 pub(super) struct EditDialog {
     asking: Asking,
     dialog: adw::MessageDialog,
+    content: gtk::Box,
     group: adw::PreferencesGroup,
+    /// Where rows go while it is set.
+    expander: Option<adw::ExpanderRow>,
     reason: gtk::Label,
     make: Rc<RefCell<Option<Make>>>,
 }
@@ -55,17 +65,95 @@ impl EditDialog {
         let group = adw::PreferencesGroup::builder()
             .width_request(WIDTH)
             .build();
-        let content = gtk::Box::new(gtk::Orientation::Vertical, 12);
+        // Room for the shadow of the rows, which would be cut off.
+        let content = gtk::Box::builder()
+            .orientation(gtk::Orientation::Vertical)
+            .spacing(12)
+            .margin_start(SHADOW)
+            .margin_end(SHADOW)
+            .margin_top(SHADOW)
+            .margin_bottom(SHADOW)
+            .build();
         content.append(&group);
-        content.append(&reason);
-        dialog.set_extra_child(Some(&content));
+        let height = asking.window.as_ref().map_or(0, |window| window.height());
+        let scrolled = gtk::ScrolledWindow::builder()
+            .child(&content)
+            .hscrollbar_policy(gtk::PolicyType::Never)
+            .propagate_natural_height(true)
+            .max_content_height((height - FRAME).max(LEAST_HEIGHT))
+            .build();
+        let all = gtk::Box::new(gtk::Orientation::Vertical, 12);
+        all.append(&scrolled);
+        all.append(&reason);
+        dialog.set_extra_child(Some(&all));
         Self {
             asking: asking.clone(),
             dialog,
+            content,
             group,
+            expander: None,
             reason,
             make: Rc::default(),
         }
+    }
+
+    /// Rows that are added from now on are under this title.
+    pub(super) fn section(&mut self, title: &str) {
+        self.expander = None;
+        self.group = adw::PreferencesGroup::builder()
+            .title(glib::markup_escape_text(title))
+            .build();
+        self.content.append(&self.group);
+    }
+
+    /// Rows that are added from now on are in this one, which is folded up at first.
+    pub(super) fn folded(&mut self, title: &str) -> adw::ExpanderRow {
+        let row = adw::ExpanderRow::builder()
+            .use_markup(false)
+            .title(title)
+            .build();
+        self.group.add(&row);
+        self.expander = Some(row.clone());
+        row
+    }
+
+    /// A row that was made elsewhere.
+    pub(super) fn add(&self, row: &impl IsA<gtk::Widget>) {
+        match &self.expander {
+            Some(expander) => expander.add_row(row),
+            None => self.group.add(row),
+        }
+    }
+
+    /// Makes the rows this many pixels wide at least.
+    pub(super) fn widen(&self, width: i32) {
+        self.content.set_width_request(width);
+    }
+
+    /// Looks again whenever the text of `row` changes.
+    pub(super) fn watch(&self, row: &adw::EntryRow) {
+        let look = self.look();
+        row.connect_changed(move |_| look());
+    }
+
+    /// A row with a switch.
+    pub(super) fn switch(&self, title: &str, subtitle: &str, active: bool) -> gtk::Switch {
+        let switch = gtk::Switch::builder()
+            .active(active)
+            .valign(gtk::Align::Center)
+            .build();
+        a11y::name(&switch, title);
+        let row = adw::ActionRow::builder()
+            .use_markup(false)
+            .title(title)
+            .subtitle(subtitle)
+            .activatable_widget(&switch)
+            .build();
+        row.add_suffix(&switch);
+        self.add(&row);
+        let look = self.look();
+        switch.connect_active_notify(move |_| look());
+        switch
     }
 
     /// A row of text.
@@ -75,9 +163,8 @@ impl EditDialog {
             .text(text)
             .activates_default(true)
             .build();
-        self.group.add(&row);
-        let look = self.look();
-        row.connect_changed(move |_| look());
+        self.add(&row);
+        self.watch(&row);
         row
     }
 
@@ -89,7 +176,7 @@ impl EditDialog {
             .model(&gtk::StringList::new(&names))
             .selected(selected)
             .build();
-        self.group.add(&row);
+        self.add(&row);
         let look = self.look();
         row.connect_selected_notify(move |_| look());
         row

@@ -12,6 +12,7 @@ use relm4::gtk::{self, prelude::*};
 
 use super::actions::Deed;
 use super::edit_dialog::Asking;
+use super::properties::{self, Inside};
 use super::target::{self, Target};
 use super::{Partitions, dialogs};
 use crate::disk_layout::{self, Stretch, StretchKind};
@@ -46,6 +47,9 @@ impl Partitions {
         };
         let pending = &document.pending;
         self.draft = pending.draft(contents).ok();
+        if let Some(draft) = &mut self.draft {
+            draft.alignment = self.alignment;
+        }
         self.pending
             .show(steps(contents, pending.edits()), pending.can_redo());
         self.enable_actions();
@@ -73,17 +77,12 @@ impl Partitions {
             .collect()
     }
 
-    pub(super) fn take_strip(
-        &mut self,
-        output: StripOutput,
-        root: &gtk::Stack,
-        sender: &ComponentSender<Self>,
-    ) {
+    pub(super) fn take_strip(&mut self, output: StripOutput, sender: &ComponentSender<Self>) {
         match output {
             StripOutput::Selected(segment) => self.select_segment(segment),
             StripOutput::Changed(segment, range) => {
                 self.select_segment(segment);
-                self.change(&range, root, sender);
+                self.change(&range, sender);
             }
             StripOutput::MenuRequested(segment, place) => {
                 self.select_segment(segment);
@@ -93,21 +92,17 @@ impl Partitions {
         }
     }
 
-    /// The selected partition gets these bytes; the user is asked where the disk has to grow.
-    fn change(&self, range: &Range<u64>, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+    /// The selected partition gets these bytes. Where it passes the end of the disk, the strip has
+    /// said so, and the disk grows in the same step.
+    fn change(&self, range: &Range<u64>, sender: &ComponentSender<Self>) {
         let (Some(target), Some(draft)) = (self.target(), &self.draft) else {
             return;
         };
-        let edits = target::edits(draft, &target, range);
-        if target::growth(draft, range.end).is_none() {
-            Self::push(edits, sender);
-        } else if let Some(asking) = self.asking(root, sender) {
-            dialogs::offer_growth(&asking, draft, edits, range.end);
-        }
+        Self::push(target::edits(draft, &target, range), sender);
     }
 
     /// Does what a button, a menu or a key asks for.
-    pub(super) fn act(&self, deed: Deed, root: &gtk::Stack, sender: &ComponentSender<Self>) {
+    pub(super) fn act(&mut self, deed: Deed, root: &gtk::Stack, sender: &ComponentSender<Self>) {
         match deed {
             Deed::Undo => Self::request(EditRequest::Undo, sender),
             Deed::Redo => Self::request(EditRequest::Redo, sender),
@@ -117,7 +112,11 @@ impl Partitions {
             Deed::DiscardUndo => self.operate(image_sheets::discard_undo_request, sender),
             Deed::NewGpt => Self::push(vec![Edit::NewTable(TableKind::Gpt)], sender),
             Deed::NewMbr => Self::push(vec![Edit::NewTable(TableKind::Mbr)], sender),
+            Deed::ToGpt => Self::push(vec![Edit::ConvertTable(TableKind::Gpt)], sender),
+            Deed::ToMbr => Self::push(vec![Edit::ConvertTable(TableKind::Mbr)], sender),
             Deed::RepairGpt => Self::push(vec![Edit::RepairGpt], sender),
+            Deed::Export => self.export_table(root, sender),
+            Deed::Import => self.import_table(root, sender),
             Deed::New | Deed::GrowDisk => self.ask_of_disk(deed, root, sender),
             _ => self.act_on_partition(deed, root, sender),
         }
@@ -134,16 +133,11 @@ impl Partitions {
             Deed::Delete => Self::push(vec![Edit::Delete(number)], sender),
             Deed::Resize => dialogs::resize(&asking, draft, &target),
             Deed::Format => dialogs::format(&asking, &target),
-            Deed::Label => dialogs::name(&asking, &target, &self.label(), true),
-            Deed::Name => {
-                let old = target.partition.name.clone().unwrap_or_default();
-                dialogs::name(&asking, &target, &old, false);
+            Deed::Label => {
+                let label = self.inside().map(|inside| inside.label);
+                dialogs::label(&asking, &target, &label.unwrap_or_default());
             }
-            Deed::Type => dialogs::kind(&asking, draft, &target),
-            Deed::Active => {
-                Self::push(vec![Edit::Active(number, !target.partition.active)], sender);
-            }
-            Deed::NewUuid => Self::push(vec![Edit::FsUuid(number)], sender),
+            Deed::Properties => properties::ask(&asking, draft, &target, self.inside()),
             Deed::Check => Self::push(vec![Edit::Check(number)], sender),
             Deed::Repair => Self::push(vec![Edit::Repair(number)], sender),
             _ => {}
@@ -196,17 +190,19 @@ impl Partitions {
         )
     }
 
-    /// The label of the selected partition's file system.
-    fn label(&self) -> String {
-        let found = || {
-            let stretch = self.stretches.get(self.selected?)?;
-            let StretchKind::Partition(index) = stretch.kind else {
-                return None;
-            };
-            let volume = disk_layout::volume_of(self.contents.as_ref()?, Some(index))?;
-            volume.file_system.as_ref()?.label.clone()
+    /// What is in the selected partition.
+    fn inside(&self) -> Option<Inside> {
+        let stretch = self.stretches.get(self.selected?)?;
+        let StretchKind::Partition(index) = stretch.kind else {
+            return None;
         };
-        found().unwrap_or_default()
+        let volume = disk_layout::volume_of(self.contents.as_ref()?, Some(index))?;
+        let found = volume.file_system.as_ref()?;
+        Some(Inside {
+            kind: found.kind,
+            label: found.label.clone().unwrap_or_default(),
+            uuid: found.uuid.clone().unwrap_or_default(),
+        })
     }
 
     /// The free space that is selected, or else the largest; whether it is for logical partitions.
@@ -280,30 +276,25 @@ impl Partitions {
                 Some(_) => Ok(()),
                 None => Err(Some(gettext("No space is unallocated."))),
             },
-            Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr => Ok(()),
-            Deed::RepairGpt => when(contents.table.kind == TableKind::Gpt),
+            Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr | Deed::Import => Ok(()),
+            Deed::RepairGpt | Deed::ToMbr => when(contents.table.kind == TableKind::Gpt),
+            Deed::ToGpt => when(contents.table.kind == TableKind::Mbr),
+            Deed::Export => when(target::has_table(contents)),
             _ => match self.target() {
-                Some(target) => self.can_with(deed, &target, contents),
+                Some(target) => self.can_with(deed, &target),
                 None => Err(Some(gettext("No partition is selected."))),
             },
         }
     }
 
-    fn can_with(
-        &self,
-        deed: Deed,
-        target: &Target,
-        contents: &Contents,
-    ) -> Result<(), Option<String>> {
+    fn can_with(&self, deed: Deed, target: &Target) -> Result<(), Option<String>> {
         let number = target.number;
         let edit = match deed {
             Deed::Label => Edit::Label(number, "x".to_owned()),
-            Deed::NewUuid => Edit::FsUuid(number),
             Deed::Check => Edit::Check(number),
             Deed::Repair => Edit::Repair(number),
             Deed::Delete => Edit::Delete(number),
-            Deed::Name if contents.table.kind != TableKind::Gpt => return Err(None),
-            Deed::Format | Deed::Type if target.partition.role == Role::Extended => {
+            Deed::Format if target.partition.role == Role::Extended => {
                 let why = gettext("An extended partition only holds others.");
                 return Err(Some(why));
             }

@@ -3,21 +3,18 @@
 use platter::fs::FileSystem;
 use platter::fs::change::{Action, Capability, capability};
 use platter::inspect::Contents;
-use platter::op::edit::{Change, Draft};
-use platter::table::{Partition, PartitionTable, PartitionType, Role, TableKind};
-use platter::units::MIB;
+use platter::op::edit::{Alignment, Change, Draft};
+use platter::table::{Partition, PartitionTable, Role, TableKind};
+use platter::units::{KIB, MIB};
 
 use super::smallest::Smallest;
 use super::target;
+use super::type_rows::type_code;
 use crate::describe;
 use crate::disk_layout::{Stretch, StretchKind, volume_of};
 use crate::facts::{Fact, FactGroup, Tone};
 use crate::format;
 use crate::i18n::{counted, fill, gettext};
-
-/// Where partitions have begun since sectors are no longer what disks move: everything is fast
-/// there.
-const GOOD_ALIGNMENT: u64 = MIB;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +37,8 @@ pub(super) struct Row {
     pub(super) used: Option<(u64, f64)>,
     /// How small it can be made, or why it cannot be made smaller.
     pub(super) least: Option<Result<u64, String>>,
-    /// What its start is a multiple of, at most [`GOOD_ALIGNMENT`], and whether that is good.
-    pub(super) alignment: Option<(u64, bool)>,
+    /// Where its start lies.
+    pub(super) alignment: Option<Alignment>,
 }
 
 /// "GPT · 512 B sectors · aligned to 1 MiB".
@@ -49,12 +46,31 @@ pub(super) fn head(table: &PartitionTable) -> String {
     let mut parts = vec![describe::table_name(table.kind)];
     let sectors = format::size(table.sector_size);
     parts.push(fill(&gettext("{size} sectors"), &[("size", &sectors)]));
-    let least = table.partitions.iter().map(Partition::alignment).min();
-    if let Some(alignment) = least {
-        let size = format::size(alignment.min(GOOD_ALIGNMENT));
-        parts.push(fill(&gettext("aligned to {size}"), &[("size", &size)]));
-    }
+    let starts = table.partitions.iter().map(|it| it.range.start);
+    let worst = starts
+        .map(|start| Alignment::of(start, table.sector_size))
+        .max_by_key(|alignment| Alignment::ALL.iter().position(|known| known == alignment));
+    parts.extend(worst.map(aligned));
     parts.join(" · ")
+}
+
+/// "aligned to 1 MiB".
+pub(super) fn aligned(alignment: Alignment) -> String {
+    let size = |size| {
+        let size = format::size(size);
+        fill(&gettext("aligned to {size}"), &[("size", &size)])
+    };
+    match alignment {
+        Alignment::Mib => size(MIB),
+        Alignment::FourKib => size(4 * KIB),
+        Alignment::Cylinder => gettext("aligned to cylinders"),
+        Alignment::Sector => gettext("not aligned"),
+    }
+}
+
+/// Whether current disks are fast with it: they read and write 4 KiB at least.
+pub(super) fn is_good(alignment: Alignment) -> bool {
+    matches!(alignment, Alignment::Mib | Alignment::FourKib)
 }
 
 /// The rows, one for each stretch.
@@ -92,10 +108,8 @@ fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>, smallest: 
         was: before.filter(|before| *before != stretch.size()),
         used: stretch.used.zip(stretch.used_fraction()),
         least: change.and_then(|change| least(change, smallest)),
-        alignment: partition.map(|partition| {
-            let alignment = partition.alignment();
-            (alignment.min(GOOD_ALIGNMENT), alignment >= GOOD_ALIGNMENT)
-        }),
+        alignment: partition
+            .map(|partition| Alignment::of(partition.range.start, contents.table.sector_size)),
     }
 }
 
@@ -143,7 +157,8 @@ pub(super) fn details(contents: &Contents, stretch: &Stretch) -> [FactGroup; 2] 
     };
     let mut place = partition.map(table_facts).unwrap_or_default();
     place.extend(place_facts(stretch, contents.table.sector_size));
-    place.extend(partition.map(alignment_fact));
+    let sector_size = contents.table.sector_size;
+    place.extend(partition.map(|partition| alignment_fact(partition, sector_size)));
     [
         FactGroup::new(title, place),
         FactGroup::new(
@@ -154,10 +169,7 @@ pub(super) fn details(contents: &Contents, stretch: &Stretch) -> [FactGroup; 2] 
 }
 
 fn table_facts(partition: &Partition) -> Vec<Fact> {
-    let code = match partition.kind {
-        PartitionType::Gpt(guid) => guid.to_string(),
-        PartitionType::Mbr(code) => format!("0x{code:02x}"),
-    };
+    let code = type_code(partition.kind);
     let mut facts = vec![
         Fact::new(gettext("Type"), &partition.type_name)
             .subtitle(&code)
@@ -204,14 +216,17 @@ fn place_facts(stretch: &Stretch, sector_size: u64) -> Vec<Fact> {
     ]
 }
 
-fn alignment_fact(partition: &Partition) -> Fact {
-    let alignment = partition.alignment();
-    let fact = Fact::size(gettext("Alignment"), alignment);
-    if alignment >= GOOD_ALIGNMENT {
+fn alignment_fact(partition: &Partition, sector_size: u64) -> Fact {
+    let fact = Fact::size(gettext("Alignment"), partition.alignment());
+    let alignment = Alignment::of(partition.range.start, sector_size);
+    if is_good(alignment) {
         return fact;
     }
-    fact.subtitle(gettext("Slow on most disks: a multiple of 1 MiB is usual"))
-        .tone(Tone::Warning)
+    let subtitle = match alignment {
+        Alignment::Cylinder => gettext("On a cylinder, as DOS had it: slow on most disks of today"),
+        _ => gettext("Slow on most disks: a multiple of 1 MiB is usual"),
+    };
+    fact.subtitle(subtitle).tone(Tone::Warning)
 }
 
 fn content_facts(contents: &Contents, kind: StretchKind) -> Vec<Fact> {
@@ -351,7 +366,7 @@ mod tests {
         contents.table.partitions[0].range.start = 63 * 512;
         assert_eq!(
             plain(&head(&contents.table)),
-            "MBR · 512 B sectors · aligned to 512 B"
+            "MBR · 512 B sectors · aligned to cylinders"
         );
     }
 
@@ -364,7 +379,7 @@ mod tests {
         assert_eq!(root.partition, "1 Linux");
         assert_eq!(root.file_system, "ext4");
         assert_eq!(root.used, Some((25 << 20, 0.25)));
-        assert_eq!(root.alignment, Some((1 << 20, true)));
+        assert_eq!(root.alignment, Some(Alignment::Mib));
         let logical = rows
             .iter()
             .find(|row| row.partition.starts_with('5'))

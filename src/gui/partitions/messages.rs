@@ -1,10 +1,10 @@
 //! What the partitions pane is told.
 
-use platter::op::edit::Edit;
+use platter::op::edit::{Alignment, Edit};
 
 use super::actions::Deed;
 use super::smallest::SmallestKey;
-use crate::pane::PaneInput;
+use crate::pane::{ErrorReport, PaneInput};
 use crate::widgets::fact_list::FactAction;
 use crate::widgets::strip_editor::StripOutput;
 
@@ -23,6 +23,8 @@ pub(crate) enum PartitionsInput {
     Fact(FactAction),
     /// Something is to be done.
     Do(Deed),
+    /// Borders go there from now on.
+    Align(Alignment),
     /// A dialog has made these edits.
     Edited(Vec<Edit>),
 }
@@ -39,6 +41,8 @@ pub(crate) enum PartitionsCommand {
         /// The bytes.
         bytes: u64,
     },
+    /// The table of a file was read, or why it was not.
+    Imported(Result<Edit, ErrorReport>),
 }
 
 impl From<PaneInput> for PartitionsInput {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use platter::inspect::Contents;
+use platter::op::edit::Alignment;
 use relm4::ComponentSender;
 use relm4::adw::prelude::*;
 use relm4::gtk::{self, glib};
@@ -12,11 +13,10 @@ use super::pending_list::PendingList;
 use super::smallest::Smallest;
 use super::table::Table;
 use super::{Partitions, PartitionsInput, PartitionsWidgets, helpers};
-use crate::background::Background;
 use crate::describe;
 use crate::disk_layout::{self, StretchKind};
 use crate::i18n::gettext;
-use crate::pane::PaneInput;
+use crate::pane::{PaneInit, PaneInput};
 use crate::session::Document;
 use crate::widgets::columns;
 use crate::widgets::context_menu::ContextMenu;
@@ -27,11 +27,8 @@ const COLUMN_WIDTH: i32 = 340;
 const COLUMN_SPACING: i32 = 24;
 
 impl Partitions {
-    pub(super) fn new(
-        root: &gtk::Stack,
-        background: Background,
-        sender: &ComponentSender<Self>,
-    ) -> Self {
+    pub(super) fn new(root: &gtk::Stack, init: PaneInit, sender: &ComponentSender<Self>) -> Self {
+        let alignment = init.settings.alignment();
         let input = sender.input_sender().clone();
         let strip = StripEditor::new(&gettext("Partitions"), move |output| {
             input.emit(PartitionsInput::Strip(output));
@@ -48,7 +45,9 @@ impl Partitions {
             columns.append(list.root());
         }
         Self {
-            background,
+            background: init.background,
+            settings: init.settings,
+            alignment,
             document: None,
             visible: false,
             contents: None,
@@ -59,11 +58,12 @@ impl Partitions {
             strip,
             table,
             pending: PendingList::new(),
-            actions: Actions::new(sender),
-            menu: ContextMenu::new(root, &super::actions::menu(true)),
+            actions: Actions::new(alignment, sender),
+            menu: ContextMenu::new(root, &super::actions::context_menu()),
             damage: list(),
             details,
             columns,
+            chooser: None,
         }
     }
 
@@ -112,6 +112,17 @@ impl Partitions {
         if let Some(contents) = self.contents.clone() {
             self.show_contents(&contents, widgets);
         }
+    }
+
+    /// Borders go there from now on, and in later runs.
+    pub(super) fn align(&mut self, alignment: Alignment, widgets: &PartitionsWidgets) {
+        self.alignment = alignment;
+        self.settings.set_alignment(alignment);
+        self.actions.show_alignment(alignment);
+        if let Some(draft) = &mut self.draft {
+            draft.alignment = alignment;
+        }
+        self.show_again(widgets);
     }
 
     /// Selects a segment of the strip: the row of the table follows.

@@ -9,15 +9,18 @@ mod helpers;
 mod messages;
 mod methods;
 mod pending_list;
+mod properties;
 mod smallest;
 mod table;
+mod table_text;
 mod target;
+mod type_rows;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use platter::inspect::Contents;
-use platter::op::edit::Draft;
+use platter::op::edit::{Alignment, Draft};
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
@@ -28,6 +31,7 @@ use crate::background::Background;
 use crate::disk_layout::Stretch;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
+use crate::settings::Settings;
 use crate::widgets::context_menu::ContextMenu;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::strip_editor::StripEditor;
@@ -39,6 +43,9 @@ use table::Table;
 /// The pane's model.
 pub(crate) struct Partitions {
     background: Background,
+    settings: Settings,
+    /// Where borders go.
+    alignment: Alignment,
     /// The selected image: shown when the pane is visible, no earlier.
     document: Option<Rc<Document>>,
     visible: bool,
@@ -59,6 +66,8 @@ pub(crate) struct Partitions {
     /// What the table says of the selected partition, and what is in it.
     details: [FactList; 2],
     columns: gtk::Box,
+    /// The dialog for a file, as long as it is asked for.
+    chooser: Option<gtk::FileChooserNative>,
 }
 
 #[relm4::component(pub(crate))]
@@ -91,11 +100,17 @@ impl Component for Partitions {
                             set_spacing: 18,
                             add_css_class: "pane",
 
-                            #[name = "head"]
-                            gtk::Label {
-                                set_xalign: 0.0,
-                                set_wrap: true,
-                                add_css_class: "heading",
+                            gtk::Box {
+                                set_spacing: 12,
+
+                                #[name = "head"]
+                                gtk::Label {
+                                    set_xalign: 0.0,
+                                    set_hexpand: true,
+                                    set_wrap: true,
+                                    add_css_class: "heading",
+                                },
+                                append: model.actions.of_table(),
                             },
                             #[name = "note"]
                             gtk::Label {
@@ -126,7 +141,7 @@ impl Component for Partitions {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let model = Self::new(&root, init.background, &sender);
+        let model = Self::new(&root, init, &sender);
         let widgets = view_output!();
         model.actions.install(&root, sender.input_sender());
         ComponentParts { model, widgets }
@@ -144,8 +159,9 @@ impl Component for Partitions {
             PartitionsInput::SegmentSelected(segment) => self.select_segment(segment),
             PartitionsInput::RowSelected(row) => self.select(row),
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
-            PartitionsInput::Strip(output) => self.take_strip(output, root, &sender),
+            PartitionsInput::Strip(output) => self.take_strip(output, &sender),
             PartitionsInput::Do(deed) => self.act(deed, root, &sender),
+            PartitionsInput::Align(alignment) => self.align(alignment, widgets),
             PartitionsInput::Edited(edits) => Self::push(edits, &sender),
         }
     }
@@ -154,7 +170,7 @@ impl Component for Partitions {
         &mut self,
         widgets: &mut Self::Widgets,
         message: Self::CommandOutput,
-        _sender: ComponentSender<Self>,
+        sender: ComponentSender<Self>,
         _root: &Self::Root,
     ) {
         match message {
@@ -162,6 +178,10 @@ impl Component for Partitions {
                 if self.smallest.take(key, number, bytes) {
                     self.show_again(widgets);
                 }
+            }
+            PartitionsCommand::Imported(Ok(edit)) => Self::push(vec![edit], &sender),
+            PartitionsCommand::Imported(Err(report)) => {
+                sender.output_sender().emit(PaneOutput::Error(report));
             }
         }
     }

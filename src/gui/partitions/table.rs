@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use platter::op::edit::Alignment;
+use platter::units::{KIB, MIB};
 use relm4::gtk::{self, gio, glib, pango, prelude::*};
 
-use super::helpers::Row;
+use super::helpers::{Row, aligned, is_good};
 use crate::a11y;
 use crate::format;
 use crate::i18n::{fill, gettext};
@@ -243,24 +245,21 @@ fn least_cell(row: &Row) -> gtk::Widget {
 }
 
 fn alignment_cell(row: &Row) -> gtk::Widget {
-    let Some((alignment, good)) = row.alignment else {
+    let Some(alignment) = row.alignment else {
         return text("").upcast();
     };
-    let size = format::size(alignment);
-    let (icon, class, sentence) = if good {
-        (
-            "object-select-symbolic",
-            "success",
-            gettext("Aligned to {size}"),
-        )
-    } else {
-        (
-            "dialog-warning-symbolic",
-            "warning",
-            gettext("Aligned only to {size}"),
-        )
+    let short = match alignment {
+        Alignment::Mib => format::size(MIB),
+        Alignment::FourKib => format::size(4 * KIB),
+        Alignment::Cylinder => gettext("Cylinder"),
+        Alignment::Sector => gettext("None"),
     };
-    let sentence = fill(&sentence, &[("size", &size)]);
+    let (icon, class) = if is_good(alignment) {
+        ("object-select-symbolic", "success")
+    } else {
+        ("dialog-warning-symbolic", "warning")
+    };
+    let sentence = aligned(alignment);
     let image = gtk::Image::builder()
         .icon_name(icon)
         .css_classes([class])
@@ -272,7 +271,7 @@ fn alignment_cell(row: &Row) -> gtk::Widget {
         .build();
     cell.append(
         &gtk::Label::builder()
-            .label(&size)
+            .label(&short)
             .css_classes(["numeric"])
             .build(),
     );

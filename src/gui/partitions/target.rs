@@ -14,9 +14,6 @@ use crate::describe;
 use crate::disk_layout::{Stretch, StretchKind, volume_of};
 use crate::i18n::{fill, gettext};
 
-/// Where borders go.
-const ALIGNMENT: u64 = MIB;
-
 /// A partition as it will be, with what an edit needs to know of it.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -48,7 +45,7 @@ pub(super) fn target(
         room,
         open_end: is_last && partition.role == Role::Primary,
         least: least(shown, draft, smallest, &partition, index),
-        alignment: ALIGNMENT,
+        alignment: step(draft),
     };
     Some(Target {
         number,
@@ -71,15 +68,16 @@ fn least(
         .partitions
         .iter()
         .filter(|other| partition.role == Role::Extended && other.role == Role::Logical);
+    let step = step(draft);
     if partition.role == Role::Extended {
         let end = inside.map(|logical| logical.range.end).max();
-        return end.map_or(ALIGNMENT, |end| end.saturating_sub(partition.range.start));
+        return end.map_or(step, |end| end.saturating_sub(partition.range.start));
     }
     let Some(change) = draft.change_of(partition) else {
-        return ALIGNMENT;
+        return step;
     };
     let (None, Some(before)) = (&change.make, &change.before) else {
-        return ALIGNMENT;
+        return step;
     };
     let whole = before.end - before.start;
     let Some(fs) = change.fs else {
@@ -91,12 +89,15 @@ fn least(
             let usage = volume.and_then(|volume| volume.file_system.as_ref()?.usage);
             let used = usage.map_or(0, |usage| usage.used);
             let used = smallest.of(change).unwrap_or(used);
-            align_up(used, ALIGNMENT)
-                .unwrap_or(whole)
-                .clamp(ALIGNMENT, whole)
+            align_up(used, step).unwrap_or(whole).clamp(step, whole)
         }
         Capability::Missing { .. } | Capability::Never(_) => whole,
     }
+}
+
+/// The distance of two places where borders go, in bytes.
+pub(super) fn step(draft: &Draft) -> u64 {
+    draft.alignment.step(draft.table.sector_size)
 }
 
 /// Why a partition cannot be made smaller than it is; `None` when it can.

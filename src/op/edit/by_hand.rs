@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::fs::FsKind;
+use crate::fs::change::Identifier;
 use crate::image::Format;
 use crate::op::edit::{Change, Draft};
 use crate::op::plan::command_line;
@@ -192,6 +193,9 @@ impl Lines {
         if let (Some(fs), Some(label)) = (fs, &change.label) {
             self.label(fs, label, &device);
         }
+        if let (Some(fs), Some(wanted)) = (fs, &change.new_uuid) {
+            self.identify(fs, wanted, &device);
+        }
         if change.check {
             self.check(fs, &device, false);
         }
@@ -254,6 +258,48 @@ impl Lines {
             _ => return,
         };
         self.say([program, device, label]);
+    }
+
+    fn identify(&mut self, fs: FsKind, wanted: &Identifier, device: &str) {
+        // What is random is drawn by the programs that can.
+        let given = match wanted {
+            Identifier::Random => None,
+            Identifier::Exactly(_) => wanted.text(fs).ok(),
+        };
+        let serial = given.as_deref().map(|text| text.replace('-', ""));
+        let given = given.as_deref();
+        match fs {
+            FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => {
+                self.say(["tune2fs", "-U", given.unwrap_or("random"), device]);
+            }
+            FsKind::Xfs => self.say(["xfs_admin", "-U", given.unwrap_or("generate"), device]),
+            FsKind::Btrfs => match given {
+                Some(uuid) => self.say(["btrfstune", "-U", uuid, device]),
+                None => self.say(["btrfstune", "-u", device]),
+            },
+            FsKind::Swap => match given {
+                Some(uuid) => self.say(["swaplabel", "-U", uuid, device]),
+                None => self.lines.push(format!("swaplabel -U $(uuidgen) {device}")),
+            },
+            FsKind::Fat12 | FsKind::Fat16 | FsKind::Fat32 => match serial {
+                Some(serial) => self.say(["fatlabel", "-i", device, &serial]),
+                None => self.say(["fatlabel", "-i", "-r", device]),
+            },
+            FsKind::Ntfs => match serial {
+                Some(serial) => {
+                    self.say(["ntfslabel", &format!("--new-serial={serial}"), device]);
+                }
+                None => self.say(["ntfslabel", "--new-serial", device]),
+            },
+            FsKind::ExFat => match serial {
+                Some(serial) => self.say(["exfatlabel", "-i", device, &format!("0x{serial}")]),
+                None => {
+                    let random = "0x$(uuidgen | head -c 8)";
+                    self.lines.push(format!("exfatlabel -i {device} {random}"));
+                }
+            },
+            _ => {}
+        }
     }
 }
 

@@ -10,7 +10,8 @@ pub use alignment::Alignment;
 use std::fmt;
 use std::ops::Range;
 
-use crate::fs::change::{Action, Capability, capability};
+use crate::error::Error;
+use crate::fs::change::{Action, Capability, Identifier, capability, check_label};
 use crate::fs::{FileSystem, FsKind};
 use crate::inspect::Contents;
 use crate::op::edit::copy::Copied;
@@ -57,8 +58,8 @@ pub struct Change {
     pub make: Option<(FsKind, Option<String>)>,
     /// The new name of the file system.
     pub label: Option<String>,
-    /// The file system gets a new identifier.
-    pub new_uuid: bool,
+    /// The new identifier of the file system.
+    pub new_uuid: Option<Identifier>,
     /// The file system is checked at the end.
     pub check: bool,
     /// The file system is repaired first.
@@ -134,7 +135,7 @@ impl Draft {
                     fs: fs.map(|fs: &FileSystem| fs.kind),
                     make: None,
                     label: None,
-                    new_uuid: false,
+                    new_uuid: None,
                     check: false,
                     repair: false,
                     copied: None,
@@ -196,30 +197,37 @@ impl Draft {
                 if change.role == Role::Extended {
                     return because("an extended partition holds no file system");
                 }
+                if let Some(label) = label {
+                    check_label(*fs, label).map_err(in_words)?;
+                }
                 change.make = Some((*fs, label.clone()));
                 change.copied = None;
                 change.label = None;
+                change.new_uuid = None;
                 change.repair = false;
                 Ok(())
             }
             Edit::Label(number, label) => {
-                let change = self.fs_of(*number, Action::Label)?;
+                let (fs, change) = self.fs_of(*number, Action::Label)?;
+                check_label(fs, label).map_err(in_words)?;
                 match &mut change.make {
                     Some((_, made)) => *made = Some(label.clone()),
                     None => change.label = Some(label.clone()),
                 }
                 Ok(())
             }
-            Edit::FsUuid(number) => {
-                self.fs_of(*number, Action::Uuid)?.new_uuid = true;
+            Edit::FsUuid(number, identifier) => {
+                let (fs, change) = self.fs_of(*number, Action::Uuid)?;
+                identifier.text(fs).map_err(in_words)?;
+                change.new_uuid = Some(identifier.clone());
                 Ok(())
             }
             Edit::Check(number) => {
-                self.fs_of(*number, Action::Check)?.check = true;
+                self.fs_of(*number, Action::Check)?.1.check = true;
                 Ok(())
             }
             Edit::Repair(number) => {
-                self.fs_of(*number, Action::Repair)?.repair = true;
+                self.fs_of(*number, Action::Repair)?.1.repair = true;
                 Ok(())
             }
             Edit::RepairGpt if self.table.kind == TableKind::Gpt => {
@@ -414,8 +422,8 @@ impl Draft {
         Ok(&mut self.changes[index])
     }
 
-    /// The partition, whose file system must know `action`.
-    fn fs_of(&mut self, number: u32, action: Action) -> Result<&mut Change, Refused> {
+    /// The file system of the partition, which must know `action`, and what happens to it.
+    fn fs_of(&mut self, number: u32, action: Action) -> Result<(FsKind, &mut Change), Refused> {
         let change = self.change_mut(number)?;
         let fs = change.make.as_ref().map(|(fs, _)| *fs).or(change.fs);
         let Some(fs) = fs else {
@@ -424,13 +432,18 @@ impl Draft {
             ));
         };
         match capability(fs, action) {
-            Capability::Native | Capability::Tool { .. } => Ok(change),
+            Capability::Native | Capability::Tool { .. } => Ok((fs, change)),
             Capability::Never(why) => because(format!("partition {number}: {why}")),
             Capability::Missing { program, package } => because(format!(
                 "partition {number}: the program '{program}' (package '{package}') is needed"
             )),
         }
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn in_words(error: Error) -> Refused {
+    Refused::Because(error.message().to_owned())
 }
 
 fn because<T>(why: impl Into<String>) -> Result<T, Refused> {

@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 
 use crate::error::{Error, ErrorKind};
 use crate::fs::FsKind;
+use crate::fs::change::Identifier;
 use crate::op::edit::{Amount, CopySource, Edit};
 use crate::table::{PartitionType, Role, TableKind};
 use crate::units::ByteSize;
@@ -39,17 +40,6 @@ const FILE_SYSTEMS: &[(&str, FsKind)] = &[
     ("btrfs", FsKind::Btrfs),
     ("swap", FsKind::Swap),
 ];
-
-/// The types that have a name here, for a table of this kind, each once.
-#[must_use]
-pub fn known_types(table: TableKind) -> Vec<PartitionType> {
-    let mut types: Vec<PartitionType> = Vec::new();
-    for (name, ..) in TYPES {
-        let kind = type_named(name, table);
-        types.extend(kind.filter(|kind| !types.contains(kind)));
-    }
-    types
-}
 
 /// The file systems that can be made, where their programs are installed.
 pub fn known_file_systems() -> impl Iterator<Item = FsKind> {
@@ -88,10 +78,11 @@ impl Edit {
             },
             ["label", n, label @ ..] => Self::Label(number(n)?, label.join(" ")),
             ["name", n, name @ ..] => Self::Name(number(n)?, name.join(" ")),
-            ["type", n, kind] => Self::Type(number(n)?, partition_type(kind, table)?),
+            ["type", n, kind] => Self::Type(number(n)?, parse_type(kind, table)?),
             ["partition-uuid", n, "random"] => Self::PartitionUuid(number(n)?, Uuid::new_v4()),
             ["partition-uuid", n, uuid] => Self::PartitionUuid(number(n)?, parse_uuid(uuid)?),
-            ["uuid", n, "random"] => Self::FsUuid(number(n)?),
+            ["uuid", n, "random"] => Self::FsUuid(number(n)?, Identifier::Random),
+            ["uuid", n, id] => Self::FsUuid(number(n)?, Identifier::Exactly((*id).to_owned())),
             ["attributes", n, bits] => Self::Attributes(number(n)?, hexadecimal(bits)?),
             ["active", n, "on"] => Self::Active(number(n)?, true),
             ["active", n, "off"] => Self::Active(number(n)?, false),
@@ -122,7 +113,7 @@ fn create(words: &[&str], role: Role, table: TableKind) -> Result<Edit, Error> {
     let (kind, rest) = match rest {
         [] => (None, rest),
         [first, ..] if file_system(first).is_ok() && *first != "swap" => (None, rest),
-        [first, rest @ ..] => (Some(partition_type(first, table)?), rest),
+        [first, rest @ ..] => (Some(parse_type(first, table)?), rest),
     };
     let (fs, label) = match rest {
         [] => (None, None),
@@ -157,7 +148,12 @@ fn type_named(name: &str, table: TableKind) -> Option<PartitionType> {
     })
 }
 
-fn partition_type(word: &str, table: TableKind) -> Result<PartitionType, Error> {
+/// The type that `word` means in a table of this kind: a name that edits know, a GUID, or a
+/// hexadecimal number.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for any other word.
+pub fn parse_type(word: &str, table: TableKind) -> Result<PartitionType, Error> {
     if let Some(kind) = type_named(word, table) {
         return Ok(kind);
     }
@@ -277,7 +273,8 @@ impl fmt::Display for Edit {
             }
             Self::Type(n, kind) => write!(f, "type {n} {}", type_word(*kind)),
             Self::PartitionUuid(n, uuid) => write!(f, "partition-uuid {n} {uuid}"),
-            Self::FsUuid(n) => write!(f, "uuid {n} random"),
+            Self::FsUuid(n, Identifier::Random) => write!(f, "uuid {n} random"),
+            Self::FsUuid(n, Identifier::Exactly(id)) => write!(f, "uuid {n} {id}"),
             Self::Attributes(n, bits) => write!(f, "attributes {n} {bits:#x}"),
             Self::Active(n, true) => write!(f, "active {n} on"),
             Self::Active(n, false) => write!(f, "active {n} off"),
@@ -422,6 +419,7 @@ mod tests {
             "type 2 0x27",
             "partition-uuid 1 0fc63daf-8483-4772-8e79-3d69d8477de4",
             "uuid 1 random",
+            "uuid 1 1234-ABCD",
             "attributes 1 0x4",
             "active 1 on",
             "check 3",

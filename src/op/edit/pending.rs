@@ -241,7 +241,7 @@ fn is_same_change(one: &Change, other: &Change) -> bool {
         (
             change.make.clone(),
             change.label.clone(),
-            change.new_uuid,
+            change.new_uuid.clone(),
             change.check,
             change.repair,
             change.copied.clone(),
@@ -272,7 +272,7 @@ impl Edit {
             | Self::Name(number, _)
             | Self::Type(number, _)
             | Self::PartitionUuid(number, _)
-            | Self::FsUuid(number)
+            | Self::FsUuid(number, _)
             | Self::Attributes(number, _)
             | Self::Active(number, _)
             | Self::Check(number)

@@ -1,5 +1,6 @@
 //! The disk after an edit, as if it had been read: what draws a disk draws the preview too.
 
+use crate::fs::change::Identifier;
 use crate::fs::{FileSystem, FsKind};
 use crate::inspect::{Contents, Volume};
 use crate::op::edit::{Change, Draft};
@@ -104,8 +105,10 @@ fn renamed(mut known: FileSystem, change: Option<&Change>) -> FileSystem {
     if let Some(label) = &change.label {
         known.label = Some(label.clone()).filter(|label| !label.is_empty());
     }
-    if change.new_uuid {
-        known.uuid = None;
+    match &change.new_uuid {
+        Some(Identifier::Random) => known.uuid = None,
+        Some(wanted @ Identifier::Exactly(_)) => known.uuid = wanted.text(known.kind).ok(),
+        None => {}
     }
     if let (Some(usage), Some(before), Some(after)) =
         (&mut known.usage, &change.before, &change.after)

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::fs::FsKind;
-use crate::fs::change::{Action, Capability, capability};
+use crate::fs::change::{Action, Capability, Identifier, capability};
 use crate::image::Format;
 use crate::inspect::Contents;
 use crate::op::edit::{Change, CopySource, Draft, Edit, Refused, by_hand, fold};
@@ -156,7 +156,7 @@ fn space(path: &Path, format: Format, contents: &Contents, draft: &Draft) -> Spa
         change.kept().is_some()
             && (change.before.as_ref().map(length) != change.after.as_ref().map(length)
                 || change.label.is_some()
-                || change.new_uuid
+                || change.new_uuid.is_some()
                 || change.repair
                 || change.check)
     });
@@ -221,10 +221,17 @@ fn step(edit: &Edit, contents: &Contents, before: &Draft, after: &Draft) -> Step
             )
             .text("uuid", uuid.to_string()),
         ),
-        Edit::FsUuid(number) => plain(about(
+        Edit::FsUuid(number, Identifier::Random) => plain(about(
             gettext_noop("Give the file system of partition {number} a new UUID"),
             *number,
         )),
+        Edit::FsUuid(number, Identifier::Exactly(id)) => plain(
+            about(
+                gettext_noop("Give the file system of partition {number} the UUID {uuid}"),
+                *number,
+            )
+            .text("uuid", id),
+        ),
         Edit::Attributes(number, _) => table_only(about(
             gettext_noop("Set the attributes of partition {number}"),
             *number,

@@ -252,8 +252,8 @@ impl Run<'_> {
         if let (Some(fs), Some(label)) = (fs, &change.label) {
             self.change(after, fs, &FsChange::Label(label.clone()))?;
         }
-        if let (Some(fs), true) = (fs, change.new_uuid) {
-            self.change(after, fs, &FsChange::NewUuid)?;
+        if let (Some(fs), Some(wanted)) = (fs, &change.new_uuid) {
+            self.change(after, fs, &FsChange::Uuid(wanted.clone()))?;
         }
         Ok(())
     }
@@ -313,7 +313,7 @@ impl Run<'_> {
         let touched = is_changed
             || change.make.is_some()
             || change.label.is_some()
-            || change.new_uuid
+            || change.new_uuid.is_some()
             || change.repair
             || change.check;
         let Some(fs) = fs.filter(|_| touched) else {

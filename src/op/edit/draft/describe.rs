@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{Change, Draft};
+use crate::fs::change::Identifier;
 use crate::units::ByteSize;
 
 impl Draft {
@@ -72,8 +73,12 @@ fn describe_change(change: &Change, steps: &mut Vec<String>) {
     if let Some(label) = &change.label {
         say(format!("name the file system of {name} '{label}'"));
     }
-    if change.new_uuid {
-        say(format!("give the file system of {name} a new UUID"));
+    match &change.new_uuid {
+        Some(Identifier::Random) => say(format!("give the file system of {name} a new UUID")),
+        Some(Identifier::Exactly(id)) => {
+            say(format!("give the file system of {name} the UUID {id}"));
+        }
+        None => {}
     }
     if change.check {
         say(format!("check the file system of {name}"));

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::{Change, Draft, Refused, because};
+use super::{Change, Draft, Refused, because, in_words};
 use crate::fs::FsKind;
-use crate::fs::change::{Action, Capability, capability};
+use crate::fs::change::{Action, Capability, Identifier, capability, check_label};
 use crate::op::edit::copy::{Copied, type_for};
 use crate::op::edit::parse::usual_type;
 use crate::op::edit::{Amount, CopySource, Edit};
@@ -42,6 +42,9 @@ impl Draft {
             return Ok(());
         };
         let range = self.range_of(*start, *end, *role)?;
+        if let (Some(fs), Some(label)) = (fs, label) {
+            check_label(*fs, label).map_err(in_words)?;
+        }
         let uuid = (self.table.kind == TableKind::Gpt).then(Uuid::new_v4);
         self.table.add(NewPartition {
             range: range.clone(),
@@ -143,13 +146,12 @@ impl Draft {
         change.fs = fs;
         change.copied = Some(copied);
         // Two file systems of one identifier confuse whoever mounts by it.
-        change.new_uuid = fs.is_some_and(|fs| {
-            matches!(
-                capability(fs, Action::Uuid),
-                Capability::Native | Capability::Tool { .. }
-            )
-        });
-        if let Some(fs) = fs.filter(|_| !change.new_uuid) {
+        let can = |fs| {
+            let can = capability(fs, Action::Uuid);
+            matches!(can, Capability::Native | Capability::Tool { .. })
+        };
+        change.new_uuid = fs.filter(|fs| can(*fs)).map(|_| Identifier::Random);
+        if let Some(fs) = fs.filter(|_| change.new_uuid.is_none()) {
             self.notes.push(format!(
                 "the copy of partition {} keeps the identifier of its {}: do not use both at once",
                 source.number(),
@@ -208,7 +210,7 @@ fn made(range: Range<u64>, role: Role) -> Change {
         fs: None,
         make: None,
         label: None,
-        new_uuid: false,
+        new_uuid: None,
         check: false,
         repair: false,
         copied: None,
