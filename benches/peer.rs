@@ -20,6 +20,8 @@
 mod convert;
 #[path = "peer/create.rs"]
 mod create;
+#[path = "peer/edit.rs"]
+mod edit;
 #[path = "../tests/common/inputs.rs"]
 mod inputs;
 #[path = "peer/measure.rs"]
@@ -64,5 +66,6 @@ fn main() {
     overlays::all(&mut bench, &workshop);
     verbs::all(&mut bench, &workshop);
     repair::all(&mut bench, &workshop);
+    edit::all(&mut bench, &workshop);
     bench.finish();
 }

@@ -111,6 +111,22 @@ impl Bench {
         self.report(name, peer_is, target, &times);
     }
 
+    /// Times `ours` alone, `times` times after one run to warm up.
+    pub(crate) fn alone(
+        &mut self,
+        name: &str,
+        peer_is: &str,
+        most: Duration,
+        times: usize,
+        ours: &mut dyn FnMut(),
+    ) {
+        ours();
+        let our = median((0..times).map(|_| time(ours)));
+        let met = our <= most.as_secs_f64();
+        let (our, aim) = (seconds(our), seconds(most.as_secs_f64()));
+        self.line(name, [&our, "", "", &aim], met, peer_is);
+    }
+
     fn report(&mut self, name: &str, peer_is: &str, target: &Target, times: &[(f64, f64)]) {
         let our = median(times.iter().map(|(our, _)| *our));
         let their = median(times.iter().map(|(_, their)| *their));

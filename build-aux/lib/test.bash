@@ -55,6 +55,10 @@ cmd_test_long() {
     export PLATTER_LOCK_ROUNDS=${PLATTER_LOCK_ROUNDS:-1000}
     step "long tests" cargo test --locked --no-default-features --no-fail-fast \
         --test crash --test write_locks --test matrix --test interrupted "$@"
+    step "long tests of moves" cargo test --locked --no-default-features --no-fail-fast --lib \
+        -- --nocapture journal
+    PLATTER_LONG=1 step "long tests of edits" cargo test --locked --no-default-features \
+        --no-fail-fast --test edit
     report_failures
 }
 

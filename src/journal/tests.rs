@@ -11,10 +11,39 @@ use crate::storage::{CrashPlan, MemoryStorage, Storage, WriteLog};
 
 /// A change of a small disk.
 struct Case {
-    name: &'static str,
+    name: String,
     /// What is at the new place of a move before is not kept.
-    free: &'static [(usize, usize)],
-    build: fn(&mut JournalBuilder),
+    free: Vec<(usize, usize)>,
+    build: Box<dyn Fn(&mut JournalBuilder)>,
+}
+
+impl Case {
+    fn new(
+        name: &str,
+        free: &[(usize, usize)],
+        build: impl Fn(&mut JournalBuilder) + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            free: free.to_vec(),
+            build: Box::new(build),
+        }
+    }
+}
+
+/// Stop points of a test: a sample, or what a release asks for.
+fn points_wanted(sample: usize) -> usize {
+    std::env::var("PLATTER_CRASH_POINTS").map_or(sample, |value| value.parse().unwrap())
+}
+
+/// As many torn writes as it takes to come to `wanted` stop points.
+fn plan_for(log: &WriteLog, wanted: usize, least: CrashPlan) -> CrashPlan {
+    let mut plan = least;
+    // Where few sectors wait for a flush, there are no more ways to lose them.
+    while plan.torn < 256 && log.crashes(plan).count() < wanted {
+        plan.torn *= 2;
+    }
+    plan
 }
 
 const SECTORS: usize = 256;
@@ -46,36 +75,38 @@ fn cases() -> Vec<Case> {
         builder.write(1024, &[0xef; 1024]).unwrap();
         builder.write(255 * 512, &[0xed; 512]).unwrap();
     }
-    vec![
-        Case {
-            name: "right by one sector",
-            free: &[(100 * 512, 101 * 512)],
-            build: |b| shift(b, 10, 11, 90),
-        },
-        Case {
-            name: "left by one sector",
-            free: &[(9 * 512, 10 * 512)],
-            build: |b| shift(b, 10, 9, 90),
-        },
-        Case {
-            name: "right by a window and a half",
-            free: &[(110 * 512, 134 * 512)],
-            build: |b| shift(b, 10, 34, 100),
-        },
-        Case {
-            name: "left by a window and a half",
-            free: &[(10 * 512, 34 * 512)],
-            build: |b| shift(b, 34, 10, 100),
-        },
-        Case {
-            name: "left by more than the partition",
-            free: &[(10 * 512, 40 * 512)],
-            build: |b| shift(b, 140, 10, 30),
-        },
-        Case {
-            name: "two partitions to the right, the disk grown before and cut after",
-            free: &[(80 * 512, 100 * 512), (200 * 512, SIZE)],
-            build: |b| {
+    let mut cases = vec![
+        Case::new("right by one sector", &[(100 * 512, 101 * 512)], |b| {
+            shift(b, 10, 11, 90);
+        }),
+        Case::new("left by one sector", &[(9 * 512, 10 * 512)], |b| {
+            shift(b, 10, 9, 90);
+        }),
+        Case::new(
+            "right by a window and a half",
+            &[(110 * 512, 134 * 512)],
+            |b| {
+                shift(b, 10, 34, 100);
+            },
+        ),
+        Case::new(
+            "left by a window and a half",
+            &[(10 * 512, 34 * 512)],
+            |b| {
+                shift(b, 34, 10, 100);
+            },
+        ),
+        Case::new(
+            "left by more than the partition",
+            &[(10 * 512, 40 * 512)],
+            |b| {
+                shift(b, 140, 10, 30);
+            },
+        ),
+        Case::new(
+            "two partitions to the right, the disk grown before and cut after",
+            &[(80 * 512, 100 * 512), (200 * 512, SIZE)],
+            |b| {
                 b.set_length(SIZE as u64, SIZE as u64 + 64 * 512);
                 b.write(0, &[0xda; 512]).unwrap();
                 b.move_bytes(100 * 512, 180 * 512, 100 * 512);
@@ -86,16 +117,29 @@ fn cases() -> Vec<Case> {
                 b.write(90 * 512, &[2; 512]).unwrap();
                 b.set_length(SIZE as u64 + 64 * 512, SIZE as u64 + 32 * 512);
             },
-        },
-        Case {
-            name: "the disk cut",
-            free: &[],
-            build: |b| {
-                b.write(512, &[3; 4096]).unwrap();
-                b.set_length(SIZE as u64, SIZE as u64 - 4096);
-            },
-        },
-    ]
+        ),
+        Case::new("the disk cut", &[], |b| {
+            b.write(512, &[3; 4096]).unwrap();
+            b.set_length(SIZE as u64, SIZE as u64 - 4096);
+        }),
+    ];
+    // From one sector to twice the partition, both ways.
+    for distance in [1, 3, 13, 16, 30, 45, 60] {
+        let (low, length) = (70, 30);
+        let high = low + distance;
+        let end = low + length;
+        cases.push(Case::new(
+            &format!("right by {distance} sectors"),
+            &[(end.max(high) * 512, (end + distance) * 512)],
+            move |b| shift(b, low as u64, high as u64, length as u64),
+        ));
+        cases.push(Case::new(
+            &format!("left by {distance} sectors"),
+            &[(low * 512, high.min(end) * 512)],
+            move |b| shift(b, high as u64, low as u64, length as u64),
+        ));
+    }
+    cases
 }
 
 fn without(mut bytes: Vec<u8>, free: &[(usize, usize)]) -> Vec<u8> {
@@ -123,11 +167,13 @@ fn every_crash_can_be_resumed_and_taken_back() {
         torn: 2,
         seed: 7,
     };
+    let wanted = points_wanted(1000);
     let mut points = 0;
-    for case in cases() {
+    let cases = cases();
+    for case in &cases {
         let log = WriteLog::new();
-        let new = run(&case, &log);
-        for crash in log.crashes(plan) {
+        let new = run(case, &log);
+        for crash in log.crashes(plan_for(&log, wanted * 3 / 2 / cases.len(), plan)) {
             points += 1;
             let at = format!("{}, {:?} at {}", case.name, crash.loss, crash.position);
             for forward in [true, false] {
@@ -149,16 +195,16 @@ fn every_crash_can_be_resumed_and_taken_back() {
                 // After a crash as well as after it is done.
                 journal.back(&disk, &control).unwrap();
                 assert_eq!(journal.progress(), Progress::Old, "{at}");
-                let back = without(disk.to_vec(), case.free);
+                let back = without(disk.to_vec(), &case.free);
                 assert!(
-                    back == without(old_bytes(), case.free),
+                    back == without(old_bytes(), &case.free),
                     "{at}: not the old state"
                 );
             }
         }
     }
-    println!("{points} stop points, each resumed and taken back");
-    assert!(points > 1000, "{points}");
+    println!("{points} stop points of moves, each resumed and taken back");
+    assert!(points >= wanted, "{points}");
 }
 
 #[test]

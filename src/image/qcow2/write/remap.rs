@@ -450,3 +450,241 @@ fn touches(ranges: &[Range<u64>], range: &Range<u64>) -> bool {
         .get(next)
         .is_some_and(|other| other.start < range.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::image::driver::ImageDriver;
+    use crate::image::extent::ExtentState;
+    use crate::image::qcow2::Qcow2;
+    use crate::image::qcow2::write::Qcow2Writer;
+    use crate::image::qcow2::write::tests::empty_image;
+    use crate::image::writer::{BitmapEdit, ImageWriter};
+    use crate::image::{FormatDetails, WritableFiles};
+    use crate::storage::{
+        Calls, Failure, Fault, Joiner, MemoryStorage, Run, Storage, WritableStorage,
+        WriteFaultStorage, check_bounds,
+    };
+    use crate::units::GuestOffset;
+
+    const CLUSTER: u64 = 4096;
+    const SIZE: u64 = 1 << 20;
+
+    fn open(storage: Arc<dyn WritableStorage>, backing: Option<Arc<dyn Storage>>) -> Qcow2Writer {
+        Qcow2Writer::open(WritableFiles {
+            storage,
+            data_file: None,
+            backing,
+        })
+        .unwrap()
+    }
+
+    fn one(from: u64, to: u64, length: u64) -> Move {
+        Move { from, to, length }
+    }
+
+    fn read(writer: &dyn ImageWriter, backing: Option<&dyn Storage>) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(SIZE).unwrap()];
+        let mut missing = Vec::new();
+        writer
+            .read_at(&mut bytes, GuestOffset(0), &mut missing)
+            .unwrap();
+        for range in missing {
+            let part = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+            if let Some(backing) = backing {
+                backing
+                    .read_padded_at(&mut bytes[part], range.start)
+                    .unwrap();
+            }
+        }
+        bytes
+    }
+
+    /// An image whose first half is noise.
+    fn noise() -> Arc<MemoryStorage> {
+        let memory = Arc::new(MemoryStorage::new(empty_image(12, 4, SIZE)));
+        let writer = open(Arc::clone(&memory) as _, None);
+        let bytes: Vec<u8> = (0..SIZE / 8)
+            .flat_map(|word| {
+                u32::try_from(word)
+                    .unwrap()
+                    .wrapping_mul(0x9e37_79b1)
+                    .to_le_bytes()
+            })
+            .collect();
+        writer.write_at(&bytes, GuestOffset(0)).unwrap();
+        writer.flush().unwrap();
+        memory
+    }
+
+    #[test]
+    fn what_is_not_whole_clusters_is_refused() {
+        let memory = noise();
+        let before = memory.to_vec();
+        let writer = open(Arc::clone(&memory) as _, None);
+        assert_eq!(writer.moves_by(), Some(CLUSTER));
+        for (moves, kind) in [
+            (vec![one(0, 512, 512)], ErrorKind::Unsupported),
+            (vec![one(0, CLUSTER, SIZE)], ErrorKind::OutOfBounds),
+            (
+                vec![one(0, CLUSTER, 512), one(2 * CLUSTER, CLUSTER, 512)],
+                ErrorKind::InvalidInput,
+            ),
+        ] {
+            match writer.remap(&moves, &Control::new()) {
+                Err(Stop::Failed(error)) => assert_eq!(error.kind(), kind),
+                other => panic!("{moves:?}: {other:?}"),
+            }
+        }
+        let cancelled = Control::new();
+        cancelled.cancel();
+        let stopped = writer.remap(&[one(512, 512 + CLUSTER, CLUSTER)], &cancelled);
+        assert!(matches!(stopped, Err(Stop::Cancelled)));
+        writer.remap(&[one(5, 5, 100)], &Control::new()).unwrap();
+        writer.flush().unwrap();
+        assert!(memory.to_vec() == before);
+    }
+
+    #[test]
+    fn a_bitmap_knows_of_both_places_and_is_not_believed_before() {
+        let memory = noise();
+        let writer = open(Arc::clone(&memory) as _, None);
+        let granularity = Some(65_536);
+        writer
+            .edit_bitmap("all", &BitmapEdit::Add { granularity })
+            .unwrap();
+        let moves = [one(0x2_0000, 0x9_0000, 0x1_0000)];
+        writer.remap(&moves, &Control::new()).unwrap();
+        let found = |bytes: Vec<u8>| {
+            let image = Qcow2::open(Arc::new(MemoryStorage::new(bytes))).unwrap();
+            let FormatDetails::Qcow2(details) = &image.info().details else {
+                panic!("not qcow2");
+            };
+            let in_use = details.bitmaps[0].in_use;
+            let mut dirty = Vec::new();
+            let read = image.for_each_dirty("all", &mut |range| {
+                dirty.push(range);
+                ControlFlow::Continue(())
+            });
+            (in_use, read.is_ok().then_some(dirty))
+        };
+        assert_eq!(found(memory.to_vec()), (true, None));
+        writer.flush().unwrap();
+        let (in_use, dirty) = found(memory.to_vec());
+        assert!(!in_use);
+        assert_eq!(dirty.unwrap(), [0x2_0000..0x3_0000, 0x9_0000..0xa_0000]);
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_where_it_was_or_moved() {
+        // The start of one comes into the cluster in which the other one ends.
+        let moves = [
+            one(512, 512 + 64 * CLUSTER, 300 * 512),
+            one(0x3_0000, 0x1_0000, 0x8000),
+        ];
+        let first = noise();
+        let old = read(&open(Arc::clone(&first) as _, None), None);
+        let memory = Arc::new(MemoryStorage::new(first.to_vec()));
+        let writer = open(Arc::clone(&memory) as _, None);
+        writer.remap(&moves, &Control::new()).unwrap();
+        let new = read(&writer, None);
+        let mut failed = 0;
+        for nth in 0.. {
+            let memory = Arc::new(MemoryStorage::new(first.to_vec()));
+            let faulty = Arc::new(WriteFaultStorage::new(
+                Arc::clone(&memory) as _,
+                "x",
+                Calls::Changes,
+                Fault::Once(nth),
+                Failure::NoSpace,
+            ));
+            let writer = open(Arc::clone(&faulty) as _, None);
+            let outcome = writer.remap(&moves, &Control::new());
+            if faulty.failed() == 0 {
+                break;
+            }
+            failed += 1;
+            let usable = writer.flush().is_ok();
+            let image = Qcow2::open(Arc::new(MemoryStorage::new(memory.to_vec()))).unwrap();
+            let report = image.check(&Control::new()).unwrap();
+            assert_eq!(report.corruptions, 0, "{nth}");
+            assert!(!usable || report.leaks == 0, "{nth}: {report:?}");
+            let found = read(&open(memory, None), None);
+            assert!(found == old || found == new, "{nth}");
+            assert!(outcome.is_err() || found == new, "{nth}");
+        }
+        assert!(failed > 8, "{failed}");
+    }
+
+    /// A disk that says where it is empty.
+    #[derive(Debug)]
+    struct Sparse(MemoryStorage);
+
+    impl Storage for Sparse {
+        fn size(&self) -> Result<u64> {
+            self.0.size()
+        }
+
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+            check_bounds(buf.len(), offset, self.size()?)?;
+            self.0.read_at(buf, offset)
+        }
+
+        fn for_each_run(
+            &self,
+            range: Range<u64>,
+            visit: &mut dyn FnMut(Run) -> ControlFlow<()>,
+        ) -> Result<()> {
+            let mut joiner = Joiner::new(visit);
+            let end = range.end.min(self.size()?);
+            for start in (range.start..end).step_by(512) {
+                let mut sector = [0; 512];
+                self.read_at(&mut sector, start)?;
+                let _ = joiner.push(start..start + 512, sector == [0; 512]);
+            }
+            joiner.finish();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_what_a_backing_file_holds_is_copied() {
+        // Of its 128 clusters every fourth holds something.
+        let below: Vec<u8> = (0..SIZE / 2)
+            .map(|at| u8::from((at / CLUSTER).is_multiple_of(4)) * 7)
+            .collect();
+        let backing: Arc<dyn Storage> = Arc::new(Sparse(MemoryStorage::new(below)));
+        let memory = Arc::new(MemoryStorage::new(empty_image(12, 4, SIZE)));
+        let writer = open(Arc::clone(&memory) as _, Some(Arc::clone(&backing)));
+        writer
+            .write_at(&[9; 4096 * 2], GuestOffset(CLUSTER * 2))
+            .unwrap();
+        let before = read(&writer, Some(backing.as_ref()));
+        // 64 clusters go to where the backing file is not any more.
+        let moves = [one(0, CLUSTER * 128, CLUSTER * 64)];
+        writer.remap(&moves, &Control::new()).unwrap();
+        let after = read(&writer, Some(backing.as_ref()));
+        let half = usize::try_from(SIZE / 2).unwrap();
+        assert!(after[half..half + half / 2] == before[..half / 2]);
+        assert!(after[..half / 2].iter().all(|byte| *byte == 0));
+        assert!(after[half / 2..half] == before[half / 2..half]);
+        let mut data = 0;
+        let mut zeroes = 0;
+        writer
+            .for_each_extent(0..SIZE, &mut |extent| {
+                let length = extent.guest.end - extent.guest.start;
+                match extent.state {
+                    ExtentState::Data { .. } => data += length / CLUSTER,
+                    ExtentState::Zero { .. } => zeroes += length / CLUSTER,
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        // Sixteen were copied, two were here; sixteen are covered at the old place.
+        assert_eq!((data, zeroes), (18, 16));
+    }
+}

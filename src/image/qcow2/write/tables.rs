@@ -171,7 +171,10 @@ impl State {
         let bytes = encode(entries);
         let clusters = (bytes.len() as u64).div_ceil(self.cluster_size()).max(1);
         let host = self.allocate_for(clusters, Structure::L1Table)?;
-        self.storage.write_at(&bytes, host)?;
+        if let Err(error) = self.storage.write_at(&bytes, host) {
+            self.release(host, clusters)?;
+            return Err(error);
+        }
         self.checkpoint()?;
         Ok(host)
     }
