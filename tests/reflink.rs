@@ -1,5 +1,5 @@
 //! Conversions on a file system whose files can share extents: the target has the same disk, and
-//! takes no space of its own. Needs a loop mount of XFS, so root and a host that allows it; where
+//! takes no space of its own. Partitions that move there in a raw disk are not copied either. Needs a loop mount of XFS, so root and a host that allows it; where
 //! that is not to be had, the test says so and is no more than that.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -89,14 +89,60 @@ fn make_disk(path: &Path) {
     file.write_all_at(b"the end", size - 512).unwrap();
 }
 
+/// `None`, with the reason said, where there can be none.
+fn mount() -> Option<Mount> {
+    Mount::new()
+        .inspect_err(|reason| eprintln!("not run, there is no loop mount of XFS: {reason}"))
+        .ok()
+}
+
+/// 160 MiB of noise move by 200 MiB, and back, in a file system that has no room for twice as much.
+#[test]
+fn moved_partitions_share_their_space() {
+    let Some(mount) = mount() else {
+        return;
+    };
+    let raw = mount.path("disk.raw");
+    let file = File::create_new(&raw).unwrap();
+    file.set_len(450 * MIB).unwrap();
+    let file = File::options().read(true).write(true).open(&raw).unwrap();
+    let mut state = 7_u64;
+    let noise: Vec<u8> = (0..160 * MIB / 8)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .collect();
+    let image = |words: &[&str]| run(ours().args(words).args(["-f", "raw"]).arg(&raw));
+    image(&[
+        "edit",
+        "--yes",
+        "--op",
+        "new-table gpt",
+        "--op",
+        "create 1M +200M linux",
+    ]);
+    file.write_all_at(&noise, MIB).unwrap();
+    let before = mount.used();
+    for (words, start) in [
+        (&["edit", "--yes", "--op", "move 1 +200M"][..], 201 * MIB),
+        (&["undo"], MIB),
+    ] {
+        image(words);
+        let mut found = vec![0; noise.len()];
+        file.read_exact_at(&mut found, start).unwrap();
+        assert!(found == noise, "{words:?}");
+        let took = mount.used().saturating_sub(before);
+        assert!(took < 8 * MIB, "{words:?}: {took} bytes");
+    }
+}
+
 #[test]
 fn converted_disks_share_their_space() {
-    let mount = match Mount::new() {
-        Ok(mount) => mount,
-        Err(reason) => {
-            eprintln!("not run, there is no loop mount of XFS: {reason}");
-            return;
-        }
+    let Some(mount) = mount() else {
+        return;
     };
     let raw = mount.path("disk.raw");
     make_disk(&raw);

@@ -98,6 +98,10 @@ impl WritableStorage for WritableDisk {
         Err(Error::unsupported("a guest disk cannot reserve space"))
     }
 
+    fn share_within(&self, range: Range<u64>, offset: u64) -> Result<bool> {
+        self.image.share_within(range, offset)
+    }
+
     fn layout_mark(&self) -> Option<u64> {
         self.image.layout_mark()
     }

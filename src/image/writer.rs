@@ -292,6 +292,15 @@ pub trait ImageWriter: Debug + Send + Sync {
         Err(self.lacks("emptying").into())
     }
 
+    /// As [`crate::storage::WritableStorage::share_within`], of guest bytes.
+    ///
+    /// # Errors
+    /// As there.
+    fn share_within(&self, range: Range<u64>, offset: u64) -> Result<bool> {
+        let _ = (range, offset);
+        Ok(false)
+    }
+
     /// As [`crate::storage::Storage::moves_by`], of the guest disk.
     fn moves_by(&self) -> Option<u64> {
         None

@@ -106,7 +106,8 @@ pub(super) fn hot_bytes(step: &Step) -> u64 {
     }
 }
 
-/// Copies a window to a place that does not overlap it; holes stay holes.
+/// Copies a window to a place that does not overlap it, without a copy where the host can share
+/// the bytes; holes stay holes.
 pub(super) fn copy(disk: &dyn WritableStorage, source: Range<u64>, target: u64) -> Result<()> {
     let start = source.start;
     let mut runs = Vec::new();
@@ -119,6 +120,9 @@ pub(super) fn copy(disk: &dyn WritableStorage, source: Range<u64>, target: u64) 
         let place = target + (run.range.start - start);
         if run.hole {
             disk.punch_hole(place..place + (run.range.end - run.range.start))?;
+            continue;
+        }
+        if disk.share_within(run.range.clone(), place)? {
             continue;
         }
         let mut at = run.range.start;

@@ -173,6 +173,16 @@ pub trait WritableStorage: Storage {
         Ok(false)
     }
 
+    /// Lets the host put the bytes `range` at `offset` too, where it can do that without copying
+    /// them; both places stay apart and are on the disk. `false` when not all of it was done.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    fn share_within(&self, range: Range<u64>, offset: u64) -> Result<bool> {
+        let _ = (range, offset);
+        Ok(false)
+    }
+
     /// A number that the next [`Self::remap`] changes, at the moment in which all of it takes
     /// effect, and that survives a crash with it. `None` where there is no such number, and when
     /// a failure has left it unknown.

@@ -85,6 +85,14 @@ impl ImageWriter for RawWriter {
         self.storage.punch_hole(range)
     }
 
+    fn share_within(&self, range: Range<u64>, offset: u64) -> Result<bool> {
+        let length = range.end.saturating_sub(range.start);
+        self.check_inside(&range)?;
+        self.check_inside(&(offset..offset.saturating_add(length)))?;
+        let itself: &dyn Storage = self.storage.as_ref();
+        Ok(self.storage.shares_with(itself) && self.storage.copy_from(itself, range, offset)?)
+    }
+
     fn flush(&self) -> Result<()> {
         self.storage.flush()
     }
