@@ -625,6 +625,51 @@ fn a_large_partition_in_qcow2_moves_without_being_copied() {
     assert!(said.contains("Moves up to 0 B"), "{said}");
 }
 
+/// What a file system calls free is not copied, whatever is in it.
+#[test]
+fn free_space_of_a_raw_disk_is_not_copied() {
+    let folder = common::scratch();
+    let (image, log) = (folder.path().join("a.raw"), folder.path().join("log"));
+    let path = image.to_str().unwrap();
+    let noise: Vec<u8> = (0..64 * MIB)
+        .flat_map(|n| {
+            u32::try_from(n)
+                .unwrap()
+                .wrapping_mul(0x9e37_79b1)
+                .to_le_bytes()
+        })
+        .collect();
+    fs::write(&image, &noise).unwrap();
+    let mut made = platter();
+    made.args(["edit", "--yes", "-f", "raw", "--op", "new-table gpt"]);
+    made.args(["--op", "create 1M +200M linux ext4 data", path]);
+    common::run(&mut made);
+    for (arguments, start) in [
+        (
+            &["edit", "--yes", "-f", "raw", "--op", "move 1 +40M", path][..],
+            41,
+        ),
+        (&["undo", "-f", "raw", path], 1),
+        (
+            &["edit", "--yes", "-f", "raw", "--op", "move 1 +50M", path],
+            51,
+        ),
+        (
+            &["edit", "--yes", "-f", "raw", "--op", "move 1 -3M", path],
+            48,
+        ),
+    ] {
+        let written = written_by(arguments, &log);
+        println!("{}: {written} bytes written", arguments[0]);
+        assert!(written < 80 * MIB, "{arguments:?}: {written}");
+        let bytes = fs::read(&image).unwrap();
+        let start = usize::try_from(start * MIB).unwrap();
+        let cut = folder.path().join("cut");
+        fs::write(&cut, &bytes[start..start + 200 * (1 << 20)]).unwrap();
+        run_tool("e2fsck", ["-f", "-n", cut.to_str().unwrap()]);
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let disk = Disk::new(Fs::Ext4, Table::Gpt, Holder::Raw);

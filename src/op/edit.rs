@@ -19,6 +19,7 @@
 //! | `moves` | what moves, and whether it is copied |
 //! | `order` | in which order partitions move that are copied |
 //! | `trial` | carrying it out without touching the image |
+//! | `used` | what of a partition is copied when it moves |
 //! | `apply` | making it real, going on after a crash, undoing |
 //! | `place` | where the journal of an image is, and whose it is |
 
@@ -38,6 +39,7 @@ mod preview;
 mod sheet;
 mod smallest;
 mod trial;
+mod used;
 
 pub use apply::{Unfinished, apply, discard_undo, resume, undo, unfinished};
 pub use by_hand::by_hand;

@@ -135,7 +135,7 @@ fn used(partition: &dyn Storage, kind: FsKind) -> Result<Vec<Range<u64>>> {
         }
     });
     // What a damaged file system says is free may not be.
-    if told.is_err() {
+    if !matches!(told, Ok(true)) {
         free.clear();
     }
     free.sort_by_key(|range| range.start);

@@ -14,7 +14,8 @@ use crate::fs::FsKind;
 use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
 use crate::op::edit::draft::{Change, Draft};
 use crate::op::edit::order::order;
-use crate::storage::{FileStorage, LockMode, Storage, WritableStorage, WritableWindow};
+use crate::op::edit::used;
+use crate::storage::{FileStorage, LockMode, Move, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
 
@@ -224,10 +225,30 @@ impl Run<'_> {
             ))
         })?;
         for step in ordered {
-            self.disk.move_bytes(step.from, step.to, step.length)?;
-            self.report.bytes_moved += step.length;
+            for part in self.parts(&step)? {
+                let length = length(&part);
+                let (from, to) = (step.from + part.start, step.to + part.start);
+                self.disk.move_bytes(from, to, length)?;
+                self.report.bytes_moved += length;
+            }
         }
         Ok(())
+    }
+
+    /// What of a move is copied, in an order in which nothing is overwritten that has not moved.
+    fn parts(&self, step: &Move) -> Result<Vec<Range<u64>>> {
+        // By its place before: where it waits for others it moves as a whole.
+        let is_it = |change: &&Change| {
+            let start = change.before.as_ref().map(|before| before.start);
+            start == Some(step.from) && !change.is_extended()
+        };
+        let fs = self.draft.changes.iter().find(is_it).and_then(|it| it.fs);
+        let window = self.window(&step.source())?;
+        let mut parts = used::parts(&window, step.length, fs);
+        if step.to > step.from {
+            parts.reverse();
+        }
+        Ok(parts)
     }
 
     fn after_moving(&mut self, change: &Change) -> Result<(), Stop> {
