@@ -243,7 +243,9 @@ impl Reader<'_> {
         let control = Control::new();
         let (disk, folder) = (self.disk, self.folder);
         let mut minimum = |partition: &Change| -> Result<u64, String> {
-            edit::smallest(disk, partition, folder, &control).map_err(|stop| stop.to_string())
+            edit::smallest(disk, partition, folder, &control)
+                .map(|least| least.bytes)
+                .map_err(|stop| stop.to_string())
         };
         for op in ops {
             let kind = match draft.table.kind {
@@ -322,12 +324,13 @@ fn confirm() -> Result<(), Failure> {
 
 fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -> Outcome {
     let report = trial.map(Trial::report);
+    let said: Vec<String> = draft.notes.iter().map(ToString::to_string).collect();
     if output.is_json() {
         print_json(&json!({
             "steps": draft.describe(),
             "size": draft.table.disk_size,
             "commands": report.map(|report| &report.commands),
-            "notes": report.map_or(&draft.notes, |report| &report.notes),
+            "notes": report.map_or(&said, |report| &report.notes),
             "estimate": {
                 "bytes-moved": cost.moved,
                 "bytes-remapped": cost.remapped,
@@ -356,7 +359,7 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
             ByteSize(cost.copied),
             cost.seconds()
         );
-        for note in &draft.notes {
+        for note in &said {
             let _ = writeln!(text, "Note: {}", for_terminal(note));
         }
     }

@@ -37,6 +37,9 @@ pub struct Plan {
     pub holders: Vec<String>,
     /// What it does without a word elsewhere.
     pub warnings: Vec<Warning>,
+    /// What else a careful person would like to know before: a sentence each, lower case and
+    /// without final stop.
+    pub notes: Vec<Phrase>,
     /// The same on a command line, one command a line.
     pub by_hand: Vec<String>,
     /// It can be undone afterwards, until the image is changed by others.
@@ -62,6 +65,7 @@ impl Plan {
             space: None,
             holders: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
             by_hand: Vec::new(),
             can_be_undone: false,
             found: None,

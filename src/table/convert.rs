@@ -5,6 +5,7 @@ use std::ops::Range;
 use uuid::{Uuid, uuid};
 
 use super::{Partition, PartitionTable, PartitionType, Refusal, Role, TableKind, gpt, sort, types};
+use crate::phrase::{Phrase, gettext_noop};
 
 /// What the types of one kind of table are in the other. Of several with the same code, or the same
 /// GUID, the first is taken.
@@ -126,15 +127,18 @@ impl PartitionTable {
     /// What of a GPT an MBR has no place for, although nothing that works depends on it: a sentence
     /// each.
     #[must_use]
-    pub fn lost_in_mbr(&self) -> Vec<String> {
+    pub fn lost_in_mbr(&self) -> Vec<Phrase> {
         let names = self.partitions.iter().filter_map(|partition| {
             let name = partition.name.as_ref()?;
             let number = partition.number;
-            Some(format!("partition {number} loses its name '{name}'"))
+            let lost = Phrase::new(gettext_noop("partition {number} loses its name “{name}”"));
+            Some(lost.count("number", u64::from(number)).text("name", name))
         });
         let guids = (!self.partitions.is_empty()).then(|| {
-            "the partitions get other identifiers (PARTUUID): whatever names them must be changed"
-                .to_owned()
+            Phrase::new(gettext_noop(
+                "the partitions get other identifiers (PARTUUID): whatever names them must be \
+                 changed",
+            ))
         });
         names.chain(guids).collect()
     }
@@ -271,7 +275,7 @@ mod tests {
             .to_gpt(Uuid::from_u128(1), drawn())
             .unwrap();
         gpt.set_name(1, "root").unwrap();
-        assert!(gpt.lost_in_mbr()[0].contains("'root'"));
+        assert!(gpt.lost_in_mbr()[0].to_string().contains("“root”"));
         gpt.set_attributes(1, 1).unwrap();
         let why = gpt.to_mbr(7).unwrap_err().to_string();
         assert!(why.contains("required"), "{why}");

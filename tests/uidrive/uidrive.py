@@ -184,6 +184,7 @@ class X11:
         handler = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         self._handler = handler(lambda *_: 0)
         L.XSetErrorHandler(self._handler)
+        self.pointer = 0, 0
         self.dpy = ctypes.c_void_p(L.XOpenDisplay(display.encode()))
         if not self.dpy:
             raise UiError(f"cannot open display {display}")
@@ -257,8 +258,17 @@ class X11:
 
     # --- pointer ---
     def move(self, x, y):
+        self.pointer = x, y
         self.tst.XTestFakeMotionEvent(self.dpy, -1, int(round(x)), int(round(y)), ctypes.c_ulong(0))
         self.lib.XFlush(self.dpy)
+
+    def glide(self, x, y, steps, duration):
+        """From where the pointer is, in a straight line."""
+        x0, y0 = self.pointer
+        for i in range(1, steps + 1):
+            f = i / steps
+            self.move(x0 + (x - x0) * f, y0 + (y - y0) * f)
+            time.sleep(duration / steps)
 
     def button(self, n, down):
         self.tst.XTestFakeButtonEvent(self.dpy, n, int(down), ctypes.c_ulong(0))
@@ -1443,6 +1453,12 @@ class App:
         x2, y2 = parse_point(end, w, h)
         self.s.drag_screen(x + x1, y + y1, x + x2, y + y2, steps, duration)
 
+    def pull(self, node, point, steps=25, duration=0.5):
+        """Move the pointer to a point of a widget, in steps, whatever button is down."""
+        x, y, w, h = node.rect
+        px, py = parse_point(point, w, h)
+        self.s.x.glide(x + px, y + py, steps, duration)
+
     def hover(self, node):
         self.s.x.move(*node.center)
 
@@ -1579,6 +1595,11 @@ def _step_parser():
     c.add_argument("end")
     c.add_argument("--steps", type=int, default=25)
     c.add_argument("--duration", type=float, default=0.5)
+    c = add("hold", "press the button at a point of a widget and keep it down", True, False)
+    c.add_argument("point")
+    c = add("pull", "move the pointer, as slowly as a drag, to a point of a widget", True, False)
+    c.add_argument("point")
+    add("release", "let the button go that hold has pressed")
     c = add("scroll", "turn the wheel over a widget; positive = down", True, False)
     c.add_argument("clicks", type=int)
     add("hover", "move the pointer over a widget", True)
@@ -1658,6 +1679,13 @@ def run_step(s, app, a):
             s.key(*a.combos)
         case "drag":
             app.drag(node(), a.start, a.end, a.steps, a.duration)
+        case "hold":
+            app.pull(node(), a.point, steps=1)
+            s.x.button(1, True)
+        case "pull":
+            app.pull(node(), a.point)
+        case "release":
+            s.x.button(1, False)
         case "scroll":
             app.scroll(node(), a.clicks)
         case "hover":

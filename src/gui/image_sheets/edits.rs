@@ -11,11 +11,14 @@ use platter::phrase::{Phrase, gettext_noop};
 use platter::storage::Storage;
 use platter::{Control, Error, ErrorKind, Stop};
 
+use super::tried::{self, Tried};
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
 
 /// Makes `edits` real.
 pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
+    // As long as the sheet is open: what it has tried is not tried again.
+    let tried = Tried::default();
     Draft::new(move |_| {
         let disk: Arc<dyn Storage> = Arc::new(subject.look()?.disk()?);
         let contents = Contents::read(&disk)?;
@@ -23,14 +26,17 @@ pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
             edit::sheet(&subject.path, subject.format, &contents, &edits).map_err(refused)?;
         let after = After {
             undo: Some(undo(subject.clone())),
-            trial: Some(trial(subject.clone(), edits.clone())),
+            trial: Some(trial(subject.clone(), edits.clone(), tried.clone())),
             applies_edits: true,
             ..After::default()
         };
-        let (subject, edits) = (subject.clone(), edits.clone());
+        let (subject, edits, tried) = (subject.clone(), edits.clone(), tried.clone());
         let work = Box::new(move |control: &Control| {
             let chain = subject.change(&[0])?;
-            let trial = try_on(Arc::new(chain.disk()?), &subject, &edits, control)?;
+            let trial = match tried.take(&chain) {
+                Some(trial) => trial,
+                None => try_on(Arc::new(chain.disk()?), &subject, &edits, control)?,
+            };
             edit::apply(&chain, &trial, control)?;
             Ok(said(
                 Phrase::new(gettext_noop("Changed the partitions of {name}"))
@@ -46,17 +52,20 @@ pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
 }
 
 /// Makes `edits` on a private copy, has it checked, and throws it away.
-fn trial(subject: Subject, edits: Vec<Edit>) -> Draft {
+fn trial(subject: Subject, edits: Vec<Edit>, tried: Tried) -> Draft {
     Draft::new(move |_| {
         let disk: Arc<dyn Storage> = Arc::new(subject.look()?.disk()?);
         let contents = Contents::read(&disk)?;
         let plan =
             edit::trial_sheet(&subject.path, subject.format, &contents, &edits).map_err(refused)?;
-        let (subject, edits) = (subject.clone(), edits.clone());
+        let (subject, edits, tried) = (subject.clone(), edits.clone(), tried.clone());
         let work = Box::new(move |control: &Control| {
-            let disk = Arc::new(subject.look()?.disk()?);
-            let trial = try_on(disk, &subject, &edits, control)?;
-            Ok(found_out(trial.report()))
+            let chain = subject.look()?;
+            let before = tried::prints(&chain);
+            let trial = try_on(Arc::new(chain.disk()?), &subject, &edits, control)?;
+            let outcome = found_out(trial.report());
+            tried.keep(before, trial);
+            Ok(outcome)
         });
         Ok(Operation {
             plan: Box::new(plan),
@@ -247,7 +256,7 @@ mod tests {
             .collect();
         let before = std::fs::read(&subject.path).unwrap();
 
-        let tried = run(&trial(subject.clone(), edits.clone())).unwrap();
+        let tried = run(&trial(subject.clone(), edits.clone(), Tried::default())).unwrap();
         assert!(tried.ends_with("The image was only read."), "{tried}");
         assert!(std::fs::read(&subject.path).unwrap() == before);
 
@@ -261,5 +270,34 @@ mod tests {
         run(&operation.after.undo.unwrap()).unwrap();
         assert!(std::fs::read(&subject.path).unwrap() == before);
         assert!(undo(subject).draw_up(&Control::new()).is_err());
+    }
+
+    #[test]
+    fn what_was_tried_is_kept_while_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let subject = subject(folder.path());
+        let edits = vec![Edit::parse("format 1 swap", TableKind::Mbr).unwrap()];
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&subject.path)
+            .unwrap();
+        let hour = std::time::Duration::from_secs(3600);
+        let long_ago = std::time::SystemTime::now() - hour;
+        let try_it = || {
+            let tried = Tried::default();
+            run(&trial(subject.clone(), edits.clone(), tried.clone())).unwrap();
+            tried
+        };
+        // Who has written just now may do so again in the same moment.
+        assert!(try_it().take(&subject.look().unwrap()).is_none());
+        file.set_modified(long_ago).unwrap();
+        let tried = try_it();
+        assert!(tried.take(&subject.look().unwrap()).is_some());
+        assert!(tried.take(&subject.look().unwrap()).is_none());
+        // A write that puts the time back is a change all the same.
+        let tried = try_it();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"x", 1 << 20).unwrap();
+        file.set_modified(long_ago).unwrap();
+        assert!(tried.take(&subject.look().unwrap()).is_none());
     }
 }

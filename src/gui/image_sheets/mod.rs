@@ -5,6 +5,7 @@ mod commit;
 mod delete;
 mod edits;
 mod flatten;
+mod tried;
 
 use std::rc::Rc;
 

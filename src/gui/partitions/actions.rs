@@ -22,6 +22,10 @@ pub(crate) enum Deed {
     Label,
     /// All that has a name or a number.
     Properties,
+    /// It is put on the clipboard.
+    Copy,
+    /// What is on the clipboard becomes a partition.
+    Paste,
     /// Its file system is checked.
     Check,
     /// Its file system is repaired.
@@ -57,13 +61,15 @@ pub(crate) enum Deed {
 }
 
 impl Deed {
-    const ALL: [(Self, &str, &[&str]); 22] = [
+    const ALL: [(Self, &str, &[&str]); 24] = [
         (Self::New, "new", &[]),
         (Self::Delete, "delete", &[]),
         (Self::Resize, "resize", &[]),
         (Self::Format, "format", &[]),
         (Self::Label, "label", &[]),
         (Self::Properties, "properties", &["<Alt>Return"]),
+        (Self::Copy, "copy", &["<Control>c"]),
+        (Self::Paste, "paste", &["<Control>v"]),
         (Self::Check, "check", &[]),
         (Self::Repair, "repair", &[]),
         (Self::GrowDisk, "grow-disk", &[]),
@@ -191,6 +197,7 @@ pub(super) fn context_menu() -> gio::Menu {
             (gettext("_Format…"), "format"),
             (gettext("_Delete"), "delete"),
         ],
+        &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
         &[
             (gettext("_Check File System"), "check"),
             (gettext("R_epair File System"), "repair"),
@@ -205,6 +212,7 @@ pub(super) fn context_menu() -> gio::Menu {
 /// What is done less often to a partition, and after an edit was applied.
 fn more_menu() -> gio::Menu {
     sections(&[
+        &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
         &[
             (gettext("_Label of the File System…"), "label"),
             (gettext("R_epair File System"), "repair"),

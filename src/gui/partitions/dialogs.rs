@@ -1,8 +1,6 @@
 //! The dialogs of the pane: each makes edits, which wait in the list.
 
-use std::cell::Cell;
 use std::ops::Range;
-use std::rc::Rc;
 
 use platter::fs::FsKind;
 use platter::fs::change::{Action, Capability, capability};
@@ -12,14 +10,14 @@ use platter::units::{align_down, align_up};
 use relm4::adw;
 use relm4::adw::prelude::*;
 
-use super::edit_dialog::{Asking, EditDialog, quietly, trimmed};
+use super::edit_dialog::{Asking, EditDialog, trimmed};
 use super::target::{self, Target};
 use crate::format;
 use crate::i18n::{fill, gettext};
 use crate::size_input;
 
 /// A size or place in words that mean none.
-fn no_size() -> Option<String> {
+pub(super) fn no_size() -> Option<String> {
     Some(gettext("Type a size such as 20G, +2G or 50 %."))
 }
 
@@ -125,99 +123,6 @@ fn chosen_file_system(row: &adw::ComboRow, none: bool) -> Result<Option<FsKind>,
     }
 }
 
-/// Place and size of a partition, as numbers that depend on each other.
-pub(super) fn resize(asking: &Asking, draft: &Draft, target: &Target) {
-    let range = target.partition.range.clone();
-    let limits = target.limits.clone();
-    let least = fill(
-        &gettext("At least {size}."),
-        &[("size", &format::size(limits.least))],
-    );
-    let most = fill(
-        &gettext("Up to {size} without moving others."),
-        &[("size", &format::size(limits.room.end - limits.room.start))],
-    );
-    let reason = target::why_not_smaller(draft, target).unwrap_or(least);
-    let heading = fill(
-        &gettext("Resize or Move Partition {number}"),
-        &[("number", &target.number.to_string())],
-    );
-    let body = format!("{reason} {most}");
-    let dialog = EditDialog::new(asking, &heading, &body, &gettext("_Change"));
-    let room = limits.room.clone();
-    let texts = move |range: &Range<u64>| {
-        [
-            size_input::text(range.start.saturating_sub(room.start)),
-            size_input::text(range.end - range.start),
-            size_input::text(room.end.saturating_sub(range.end)),
-        ]
-    };
-    let [before, size, after] = texts(&range);
-    let rows = Rc::new([
-        dialog.entry(&gettext("Free space before"), &before),
-        dialog.entry(&gettext("Size"), &size),
-        dialog.entry(&gettext("Free space after"), &after),
-    ]);
-    let wanted = Rc::new(Cell::new(Some((range.start, range.end))));
-    let quiet = Rc::new(Cell::new(false));
-    for (index, row) in rows.iter().enumerate() {
-        let (rows, wanted, quiet) = (Rc::clone(&rows), Rc::clone(&wanted), Rc::clone(&quiet));
-        let (range, limits, texts) = (range.clone(), limits.clone(), texts);
-        // The dialog has looked at the rows before they were brought in line.
-        let look = dialog.look();
-        row.connect_changed(move |_| {
-            quietly(&quiet, || {
-                let typed: [Option<u64>; 3] = [0, 1, 2].map(|row: usize| {
-                    let text = rows[row].text();
-                    if row == 1 {
-                        size_input::size(&text, range.end - range.start)
-                    } else {
-                        size_input::parse(&text)
-                    }
-                });
-                let now = placed(index, typed, &limits.room);
-                wanted.set(now.clone().map(|now| (now.start, now.end)));
-                if let Some(now) = now {
-                    for (other, text) in texts(&now).into_iter().enumerate() {
-                        if other != index && rows[other].text() != text {
-                            rows[other].set_text(&text);
-                        }
-                    }
-                }
-                look();
-            });
-        });
-    }
-    let (draft, target) = (draft.clone(), target.clone());
-    dialog.run(move || {
-        let (start, end) = wanted.get().ok_or_else(no_size)?;
-        if end - start < limits.least {
-            return Err(Some(fill(
-                &gettext("It needs at least {size}."),
-                &[("size", &format::size(limits.least))],
-            )));
-        }
-        Ok(target::edits(&draft, &target, &(start..end)))
-    });
-}
-
-/// The place that the three numbers mean, of which the one of row `changed` was typed last: another
-/// size leaves the start, another space before moves it, another space after moves the end.
-fn placed(changed: usize, typed: [Option<u64>; 3], room: &Range<u64>) -> Option<Range<u64>> {
-    let [before, size, after] = typed;
-    let range = match changed {
-        0 | 1 => {
-            let start = room.start.checked_add(before?)?;
-            start..start.checked_add(size?)?
-        }
-        _ => {
-            let start = room.start.checked_add(before?)?;
-            start..room.end.checked_sub(after?)?
-        }
-    };
-    (range.start < range.end).then_some(range)
-}
-
 /// A new file system.
 pub(super) fn format(asking: &Asking, target: &Target) {
     let heading = about(&gettext("Format Partition {number}"), target);
@@ -272,22 +177,6 @@ pub(super) fn grow_disk(asking: &Asking, draft: &Draft) {
     });
 }
 
-fn about(template: &str, target: &Target) -> String {
+pub(super) fn about(template: &str, target: &Target) -> String {
     fill(template, &[("number", &target.number.to_string())])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_that_was_typed_last_counts() {
-        let room = 100..1000;
-        let some = |before, size, after| [Some(before), Some(size), Some(after)];
-        assert_eq!(placed(1, some(0, 500, 7), &room), Some(100..600));
-        assert_eq!(placed(0, some(50, 500, 7), &room), Some(150..650));
-        assert_eq!(placed(2, some(50, 500, 100), &room), Some(150..900));
-        assert_eq!(placed(2, some(50, 500, 900), &room), None);
-        assert_eq!(placed(1, [Some(0), None, Some(0)], &room), None);
-    }
 }

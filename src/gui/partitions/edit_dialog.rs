@@ -44,6 +44,7 @@ pub(super) struct EditDialog {
     group: adw::PreferencesGroup,
     /// Where rows go while it is set.
     expander: Option<adw::ExpanderRow>,
+    hint: gtk::Label,
     reason: gtk::Label,
     make: Rc<RefCell<Option<Make>>>,
 }
@@ -57,11 +58,7 @@ impl EditDialog {
         dialog.set_close_response("cancel");
         dialog.set_default_response(Some("confirm"));
         dialog.set_response_appearance("confirm", adw::ResponseAppearance::Suggested);
-        let reason = gtk::Label::builder()
-            .wrap(true)
-            .xalign(0.0)
-            .css_classes(["dim-label"])
-            .build();
+        let reason = label();
         let group = adw::PreferencesGroup::builder()
             .width_request(WIDTH)
             .build();
@@ -84,6 +81,9 @@ impl EditDialog {
             .build();
         let all = gtk::Box::new(gtk::Orientation::Vertical, 12);
         all.append(&scrolled);
+        let hint = label();
+        hint.set_visible(false);
+        all.append(&hint);
         all.append(&reason);
         dialog.set_extra_child(Some(&all));
         Self {
@@ -92,6 +92,7 @@ impl EditDialog {
             content,
             group,
             expander: None,
+            hint,
             reason,
             make: Rc::default(),
         }
@@ -123,6 +124,11 @@ impl EditDialog {
             Some(expander) => expander.add_row(row),
             None => self.group.add(row),
         }
+    }
+
+    /// A line below the rows, for what they mean; hidden until it is shown.
+    pub(super) fn hint(&self) -> &gtk::Label {
+        &self.hint
     }
 
     /// Makes the rows this many pixels wide at least.
@@ -228,6 +234,14 @@ impl EditDialog {
             reason.set_label(&text);
         })
     }
+}
+
+fn label() -> gtk::Label {
+    gtk::Label::builder()
+        .wrap(true)
+        .xalign(0.0)
+        .css_classes(["dim-label"])
+        .build()
 }
 
 /// Makes a row set others without being set back by them.

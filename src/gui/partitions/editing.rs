@@ -14,7 +14,7 @@ use super::actions::Deed;
 use super::edit_dialog::Asking;
 use super::properties::{self, Inside};
 use super::target::{self, Target};
-use super::{Partitions, dialogs};
+use super::{Partitions, dialogs, resize_dialog};
 use crate::disk_layout::{self, Stretch, StretchKind};
 use crate::i18n::{fill, gettext};
 use crate::image_sheets;
@@ -115,6 +115,8 @@ impl Partitions {
             Deed::ToGpt => Self::push(vec![Edit::ConvertTable(TableKind::Gpt)], sender),
             Deed::ToMbr => Self::push(vec![Edit::ConvertTable(TableKind::Mbr)], sender),
             Deed::RepairGpt => Self::push(vec![Edit::RepairGpt], sender),
+            Deed::Copy => self.copy(root, sender),
+            Deed::Paste => Self::ask_clipboard(root, sender),
             Deed::Export => self.export_table(root, sender),
             Deed::Import => self.import_table(root, sender),
             Deed::New | Deed::GrowDisk => self.ask_of_disk(deed, root, sender),
@@ -131,7 +133,7 @@ impl Partitions {
         let number = target.number;
         match deed {
             Deed::Delete => Self::push(vec![Edit::Delete(number)], sender),
-            Deed::Resize => dialogs::resize(&asking, draft, &target),
+            Deed::Resize => resize_dialog::ask(&asking, draft, &self.smallest, &target),
             Deed::Format => dialogs::format(&asking, &target),
             Deed::Label => {
                 let label = self.inside().map(|inside| inside.label);
@@ -180,7 +182,7 @@ impl Partitions {
     }
 
     /// The selected partition.
-    fn target(&self) -> Option<Target> {
+    pub(super) fn target(&self) -> Option<Target> {
         let stretch = self.stretches.get(self.selected?)?;
         target::target(
             self.contents.as_ref()?,
@@ -276,6 +278,11 @@ impl Partitions {
                 Some(_) => Ok(()),
                 None => Err(Some(gettext("No space is unallocated."))),
             },
+            Deed::Copy => match self.number_on_disk() {
+                Some(_) => Ok(()),
+                None => Err(Some(gettext("It is not on the disk yet."))),
+            },
+            Deed::Paste => when(target::has_table(contents) && self.free().is_some()),
             Deed::GrowDisk | Deed::NewGpt | Deed::NewMbr | Deed::Import => Ok(()),
             Deed::RepairGpt | Deed::ToMbr => when(contents.table.kind == TableKind::Gpt),
             Deed::ToGpt => when(contents.table.kind == TableKind::Mbr),

@@ -119,7 +119,9 @@ fn least(change: &Change, smallest: &Smallest) -> Option<Result<u64, String>> {
         return None;
     }
     match capability(change.fs?, Action::Shrink) {
-        Capability::Native | Capability::Tool { .. } => smallest.of(change).map(Ok),
+        Capability::Native | Capability::Tool { .. } => {
+            smallest.of(change).map(|least| Ok(least.bytes))
+        }
         Capability::Never(why) => Some(Err(why.to_owned())),
         Capability::Missing { package, .. } => Some(Err(target::missing(package))),
     }

@@ -1,10 +1,13 @@
 //! What the partitions pane is told.
 
-use platter::op::edit::{Alignment, Edit};
+use platter::fs::change::Minimum;
+use platter::op::edit::{Alignment, Edit, OtherPartition};
 
 use super::actions::Deed;
+use super::clipboard::Clip;
 use super::smallest::SmallestKey;
 use crate::pane::{ErrorReport, PaneInput};
+use crate::session::DocumentId;
 use crate::widgets::fact_list::FactAction;
 use crate::widgets::strip_editor::StripOutput;
 
@@ -23,6 +26,8 @@ pub(crate) enum PartitionsInput {
     Fact(FactAction),
     /// Something is to be done.
     Do(Deed),
+    /// A partition was found on the clipboard.
+    Paste(Clip),
     /// Borders go there from now on.
     Align(Alignment),
     /// A dialog has made these edits.
@@ -38,9 +43,11 @@ pub(crate) enum PartitionsCommand {
         key: SmallestKey,
         /// Its number on the disk as it was read.
         number: u32,
-        /// The bytes.
-        bytes: u64,
+        /// The bytes, and why no fewer.
+        least: Minimum,
     },
+    /// A partition of another image was opened to be copied into this one, or why it was not.
+    Copied(DocumentId, Result<OtherPartition, ErrorReport>),
     /// The table of a file was read, or why it was not.
     Imported(Result<Edit, ErrorReport>),
 }

@@ -64,6 +64,7 @@ impl Partitions {
             details,
             columns,
             chooser: None,
+            copied: None,
         }
     }
 

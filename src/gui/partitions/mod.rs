@@ -2,6 +2,7 @@
 //! and the edits that wait to be applied.
 
 mod actions;
+mod clipboard;
 mod dialogs;
 mod edit_dialog;
 mod editing;
@@ -10,6 +11,7 @@ mod messages;
 mod methods;
 mod pending_list;
 mod properties;
+mod resize_dialog;
 mod smallest;
 mod table;
 mod table_text;
@@ -32,6 +34,7 @@ use crate::disk_layout::Stretch;
 use crate::pane::{PaneInit, PaneOutput};
 use crate::session::Document;
 use crate::settings::Settings;
+use crate::subject::Subject;
 use crate::widgets::context_menu::ContextMenu;
 use crate::widgets::fact_list::FactList;
 use crate::widgets::strip_editor::StripEditor;
@@ -68,6 +71,8 @@ pub(crate) struct Partitions {
     columns: gtk::Box,
     /// The dialog for a file, as long as it is asked for.
     chooser: Option<gtk::FileChooserNative>,
+    /// The image of the partition that was put on the clipboard last.
+    copied: Option<Subject>,
 }
 
 #[relm4::component(pub(crate))]
@@ -161,6 +166,7 @@ impl Component for Partitions {
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
             PartitionsInput::Strip(output) => self.take_strip(output, &sender),
             PartitionsInput::Do(deed) => self.act(deed, root, &sender),
+            PartitionsInput::Paste(clip) => self.paste(&clip, &sender),
             PartitionsInput::Align(alignment) => self.align(alignment, widgets),
             PartitionsInput::Edited(edits) => Self::push(edits, &sender),
         }
@@ -174,8 +180,9 @@ impl Component for Partitions {
         _root: &Self::Root,
     ) {
         match message {
-            PartitionsCommand::Smallest { key, number, bytes } => {
-                if self.smallest.take(key, number, bytes) {
+            PartitionsCommand::Copied(id, opened) => self.paste_other(id, opened, &sender),
+            PartitionsCommand::Smallest { key, number, least } => {
+                if self.smallest.take(key, number, least) {
                     self.show_again(widgets);
                 }
             }

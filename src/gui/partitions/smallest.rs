@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use platter::Control;
 use platter::chain::Chain;
-use platter::fs::change::{Action, Capability, capability, minimum_is_cheap};
+use platter::fs::change::{Action, Capability, Minimum, capability, minimum_is_cheap};
 use platter::op::edit::{Change, Draft, smallest};
 use platter::storage::Storage;
 use relm4::Sender;
@@ -25,7 +25,7 @@ pub(crate) struct SmallestKey {
 #[derive(Debug, Default)]
 pub(super) struct Smallest {
     key: Option<SmallestKey>,
-    known: HashMap<u32, u64>,
+    known: HashMap<u32, Minimum>,
     asking: Control,
 }
 
@@ -65,20 +65,20 @@ impl Smallest {
     }
 
     /// Takes an answer in; answers whether it is news of the selected image.
-    pub(super) fn take(&mut self, key: SmallestKey, number: u32, bytes: u64) -> bool {
+    pub(super) fn take(&mut self, key: SmallestKey, number: u32, least: Minimum) -> bool {
         let is_news = self.key == Some(key);
         if is_news {
-            self.known.insert(number, bytes);
+            self.known.insert(number, least);
         }
         is_news
     }
 
-    /// How small this partition can be made, as far as that is known by now.
-    pub(super) fn of(&self, change: &Change) -> Option<u64> {
+    /// How small this partition can be made, and why not smaller, as far as that is known by now.
+    pub(super) fn of(&self, change: &Change) -> Option<&Minimum> {
         if change.make.is_some() {
             return None;
         }
-        self.known.get(&change.number_before?).copied()
+        self.known.get(&change.number_before?)
     }
 }
 
@@ -105,11 +105,11 @@ fn ask_all(
     let folder = std::env::temp_dir();
     for change in changes {
         // What cannot be found out is found out by the trial.
-        if let (Some(number), Ok(bytes)) = (
+        if let (Some(number), Ok(least)) = (
             change.number_before,
             smallest(&disk, change, &folder, control),
         ) {
-            output.emit(PartitionsCommand::Smallest { key, number, bytes });
+            output.emit(PartitionsCommand::Smallest { key, number, least });
         }
     }
 }

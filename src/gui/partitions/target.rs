@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use platter::fs::change::{Action, Capability, capability};
 use platter::inspect::Contents;
-use platter::op::edit::{Amount, Draft, Edit};
+use platter::op::edit::{Alignment, Amount, Draft, Edit};
 use platter::plot::strip::Limits;
 use platter::table::{Partition, Role, TableKind};
 use platter::units::{MIB, align_up};
@@ -12,6 +12,7 @@ use platter::units::{MIB, align_up};
 use super::smallest::Smallest;
 use crate::describe;
 use crate::disk_layout::{Stretch, StretchKind, volume_of};
+use crate::format;
 use crate::i18n::{fill, gettext};
 
 /// A partition as it will be, with what an edit needs to know of it.
@@ -88,7 +89,7 @@ fn least(
             let volume = volume_of(shown, Some(index));
             let usage = volume.and_then(|volume| volume.file_system.as_ref()?.usage);
             let used = usage.map_or(0, |usage| usage.used);
-            let used = smallest.of(change).unwrap_or(used);
+            let used = smallest.of(change).map_or(used, |least| least.bytes);
             align_up(used, step).unwrap_or(whole).clamp(step, whole)
         }
         Capability::Missing { .. } | Capability::Never(_) => whole,
@@ -98,6 +99,82 @@ fn least(
 /// The distance of two places where borders go, in bytes.
 pub(super) fn step(draft: &Draft) -> u64 {
     draft.alignment.step(draft.table.sector_size)
+}
+
+/// The limits of a partition, each with its reason: what it needs, what ends the room before it
+/// and behind it, and where borders go.
+pub(super) fn reasons(draft: &Draft, smallest: &Smallest, target: &Target) -> String {
+    let limits = &target.limits;
+    let change = draft.change_of(&target.partition);
+    let least = change.and_then(|change| smallest.of(change));
+    let needs = why_not_smaller(draft, target).unwrap_or_else(|| {
+        let size = format::size(limits.least);
+        match least {
+            Some(least) => fill(
+                &gettext("At least {size}: {reason}."),
+                &[
+                    ("size", &size),
+                    ("reason", &describe::phrase(&least.reason)),
+                ],
+            ),
+            None => fill(&gettext("At least {size}."), &[("size", &size)]),
+        }
+    });
+    let most = fill(
+        &gettext("At most {size}: {before}, {behind}."),
+        &[
+            ("size", &format::size(limits.room.end - limits.room.start)),
+            ("before", &before(draft, &target.partition)),
+            ("behind", &behind(draft, &target.partition)),
+        ],
+    );
+    let step = describe_step(draft);
+    [needs, most, step].join(" ")
+}
+
+fn describe_step(draft: &Draft) -> String {
+    match draft.alignment {
+        Alignment::Sector => gettext("Borders can be dragged to any sector."),
+        Alignment::Cylinder => gettext("Borders that are dragged go by cylinders."),
+        Alignment::Mib | Alignment::FourKib => fill(
+            &gettext("Borders that are dragged go by {size}."),
+            &[("size", &format::size(step(draft)))],
+        ),
+    }
+}
+
+/// Those that a partition cannot overlap.
+fn beside<'a>(draft: &'a Draft, partition: &'a Partition) -> impl Iterator<Item = &'a Partition> {
+    let is_logical = |it: &Partition| it.role == Role::Logical;
+    draft.table.partitions.iter().filter(move |other| {
+        is_logical(other) == is_logical(partition) && other.range != partition.range
+    })
+}
+
+fn before(draft: &Draft, partition: &Partition) -> String {
+    let others = beside(draft, partition).filter(|it| it.range.end <= partition.range.start);
+    match others.max_by_key(|it| it.range.end) {
+        Some(other) => fill(
+            &gettext("partition {number} ends before it"),
+            &[("number", &other.number.to_string())],
+        ),
+        None if partition.role == Role::Logical => {
+            gettext("the extended partition begins before it")
+        }
+        None => gettext("the disk begins before it"),
+    }
+}
+
+fn behind(draft: &Draft, partition: &Partition) -> String {
+    let others = beside(draft, partition).filter(|it| it.range.start >= partition.range.end);
+    match others.min_by_key(|it| it.range.start) {
+        Some(other) => fill(
+            &gettext("partition {number} begins behind it"),
+            &[("number", &other.number.to_string())],
+        ),
+        None if partition.role == Role::Logical => gettext("the extended partition ends behind it"),
+        None => gettext("the disk ends behind it"),
+    }
 }
 
 /// Why a partition cannot be made smaller than it is; `None` when it can.

@@ -16,6 +16,7 @@ use crate::fs::{FileSystem, FsKind};
 use crate::inspect::Contents;
 use crate::op::edit::copy::Copied;
 use crate::op::edit::{Amount, Edit};
+use crate::phrase::Phrase;
 use crate::table::{PartitionTable, Refusal, Role, TableKind};
 use crate::units::{ByteSize, MIB};
 
@@ -108,7 +109,7 @@ pub struct Draft {
     /// Where borders go that an edit leaves open.
     pub alignment: Alignment,
     /// What a careful person would like to know before: what is lost, what has to be done after.
-    pub notes: Vec<String>,
+    pub notes: Vec<Phrase>,
     size_before: u64,
     kind_before: TableKind,
 }

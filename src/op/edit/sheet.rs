@@ -61,6 +61,7 @@ pub fn sheet(
     plan.can_be_undone = true;
     // Overlays hold what they changed, over blocks that are elsewhere by then.
     plan.warnings = of_changed_base(path, &[]).into_iter().collect();
+    plan.notes.clone_from(&draft.notes);
     plan.writes = vec![path.to_path_buf()];
     plan.space = Some(space(path, format, contents, &draft));
     plan.by_hand = by_hand(path, format, &draft);
@@ -93,6 +94,7 @@ pub fn trial_sheet(
         .text("name", name_of(path));
     let mut plan = Plan::new(title, Phrase::new(gettext_noop("Try")));
     plan.steps = whole.steps;
+    plan.notes = whole.notes;
     let check = gettext_noop("Check what came out, and throw it away: the image is only read");
     plan.steps.push(Phrase::new(check));
     plan.reads = vec![path.to_path_buf()];

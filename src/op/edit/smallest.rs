@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use crate::control::{Control, Stop};
 use crate::error::Error;
-use crate::fs::change;
+use crate::fs::change::{self, Minimum};
 use crate::op::edit::Change;
 use crate::storage::{Storage, WindowStorage};
 
-/// The fewest bytes that what partition `change` of `disk` holds now can be made to fit in. Scratch
+/// The fewest bytes, and why no fewer, that what partition `change` of `disk` holds now can be made to fit in. Scratch
 /// files go to `folder`; [`change::minimum_is_cheap`] says when they are small.
 ///
 /// # Errors
-/// As [`change::minimum_size`]; [`crate::ErrorKind::Unsupported`] when nothing is there that could
+/// As [`change::minimum`]; [`crate::ErrorKind::Unsupported`] when nothing is there that could
 /// be made smaller.
 pub fn smallest(
     disk: &Arc<dyn Storage>,
     change: &Change,
     folder: &Path,
     control: &Control,
-) -> Result<u64, Stop> {
+) -> Result<Minimum, Stop> {
     let (Some(before), Some(fs)) = (&change.before, change.fs) else {
         return Err(Error::unsupported("its content has no smallest size").into());
     };
     let window = WindowStorage::new(Arc::clone(disk), before.clone())?;
-    change::minimum_size(&window, fs, folder, control)
+    change::minimum(&window, fs, folder, control)
 }

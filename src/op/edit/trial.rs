@@ -15,6 +15,7 @@ use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChang
 use crate::op::edit::draft::{Change, Draft};
 use crate::op::edit::order::order;
 use crate::op::edit::used;
+use crate::phrase::Phrase;
 use crate::storage::{FileStorage, LockMode, Move, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
@@ -69,7 +70,7 @@ impl Trial {
             control,
             report: Report::default(),
         };
-        run.report.notes.clone_from(&draft.notes);
+        run.report.notes = draft.notes.iter().map(Phrase::to_string).collect();
         run.all()?;
         let mut report = run.report;
         report.bytes_written = disk.bytes_to_write()?;

@@ -10,7 +10,8 @@ use crate::fs::change::{Action, Capability, Identifier, capability, check_label}
 use crate::op::edit::copy::{Copied, type_for};
 use crate::op::edit::parse::usual_type;
 use crate::op::edit::{Amount, CopySource, Edit};
-use crate::table::{NewPartition, PartitionTable, PartitionType, Role, TableKind};
+use crate::phrase::{Phrase, gettext_noop};
+use crate::table::{NewPartition, Partition, PartitionTable, PartitionType, Role, TableKind};
 
 impl Draft {
     pub(super) fn new_table(&mut self, kind: TableKind) -> Result<(), Refused> {
@@ -132,17 +133,23 @@ impl Draft {
         let Some(end) = start.checked_add(copied.length()) else {
             return because("a copy cannot begin there");
         };
+        let is_around =
+            |other: &Partition| other.role == Role::Extended && other.range.contains(&start);
+        let role = match self.table.partitions.iter().any(is_around) {
+            true => Role::Logical,
+            false => Role::Primary,
+        };
         let kind = kind
             .and_then(|kind| type_for(kind, is_gpt))
             .unwrap_or_else(|| usual_type(fs, self.table.kind));
         self.table.add(NewPartition {
             range: start..end,
             kind,
-            role: Role::Primary,
+            role,
             name: name.filter(|_| is_gpt),
             uuid: is_gpt.then(Uuid::new_v4),
         })?;
-        let mut change = made(start..end, Role::Primary);
+        let mut change = made(start..end, role);
         change.fs = fs;
         change.copied = Some(copied);
         // Two file systems of one identifier confuse whoever mounts by it.
@@ -152,11 +159,12 @@ impl Draft {
         };
         change.new_uuid = fs.filter(|fs| can(*fs)).map(|_| Identifier::Random);
         if let Some(fs) = fs.filter(|_| change.new_uuid.is_none()) {
-            self.notes.push(format!(
-                "the copy of partition {} keeps the identifier of its {}: do not use both at once",
-                source.number(),
-                fs.name()
-            ));
+            let note = gettext_noop(
+                "the copy of partition {number} keeps the identifier of its {fs}: do not use both \
+                 at once",
+            );
+            let note = Phrase::new(note).count("number", u64::from(source.number()));
+            self.notes.push(note.text("fs", fs.name()));
         }
         self.changes.push(change);
         Ok(())
