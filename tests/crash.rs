@@ -15,12 +15,12 @@
 )]
 
 mod common;
+#[path = "crash/create.rs"]
+mod create;
 #[path = "crash/guest.rs"]
 mod guest;
 #[path = "crash/harness.rs"]
 mod harness;
-#[path = "common/inputs.rs"]
-mod inputs;
 #[path = "crash/model.rs"]
 mod model;
 #[path = "crash/raw.rs"]
@@ -47,8 +47,10 @@ use verb_list::VERBS;
 /// An operation whose crashes are looked at.
 type Case = fn(Effort) -> Result<Tally, String>;
 
-const CASES: [(&str, Case); 7] = [
+const CASES: [(&str, Case); 9] = [
     ("self_test", toy::judged),
+    ("create", create::files),
+    ("create_on_device", create::devices),
     ("raw_writes", raw::writes),
     ("raw_resize", raw::resize),
     ("guest_writes", guest::writes),

@@ -1,23 +1,26 @@
 //! What a real program writes, taken down by `strace` and replayed into a log of changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use platter::storage::{LogStorage, WritableStorage, WriteLog};
 
 use crate::common;
 
 const CALLS: &str = "pwrite64,pwritev,pwritev2,fallocate,ftruncate,fdatasync,fsync,\
-    copy_file_range";
+    copy_file_range,rename,renameat,renameat2";
 
 /// A whole run of a program.
 pub(crate) struct Trace {
     pub(crate) log: WriteLog,
-    /// The files as it left them.
+    /// The files as it left them, under whatever name.
     pub(crate) after: Vec<Vec<u8>>,
+    /// The changes that had been made when a file got another name, and that name.
+    pub(crate) renamed: Vec<(usize, PathBuf)>,
+    /// Other files that it wrote to, and folders that it made durable.
+    pub(crate) others: BTreeSet<PathBuf>,
 }
 
 /// Runs `program` in `folder` to its end and takes down what it does to `files`, which may come
@@ -47,10 +50,8 @@ pub(crate) fn record(folder: &Path, program: &Command, files: &[&str]) -> Result
             String::from_utf8_lossy(&said.stderr)
         ));
     }
-    let names: Vec<_> = files
-        .iter()
-        .map(|name| folder.join(name).display().to_string())
-        .collect();
+    let mut names: Vec<_> = files.iter().map(|name| folder.join(name)).collect();
+    let (mut renamed, mut others) = (Vec::new(), BTreeSet::new());
     let mut unfinished: HashMap<&str, &str> = HashMap::new();
     let written = fs::read_to_string(&text).map_err(|error| error.to_string())?;
     fs::remove_file(&text).map_err(|error| error.to_string())?;
@@ -71,20 +72,37 @@ pub(crate) fn record(folder: &Path, program: &Command, files: &[&str]) -> Result
             }
             None => call.to_owned(),
         };
-        if let Some(call) = Call::parse(&whole) {
-            call.replay(&names, &storages)?;
+        let Some(call) = Call::parse(&whole) else {
+            continue;
+        };
+        if let Some((from, to)) = call.rename(folder) {
+            if let Some(name) = names.iter_mut().find(|name| **name == from) {
+                name.clone_from(&to);
+                renamed.push((log.position(), to));
+            }
+            continue;
+        }
+        let path = call.path();
+        match names.iter().position(|name| *name == path) {
+            Some(index) => call.replay(&storages[index])?,
+            None => drop(others.insert(path)),
         }
     }
-    let after: Vec<_> = files
+    let after: Vec<_> = names
         .iter()
-        .map(|name| fs::read(folder.join(name)).unwrap_or_default())
+        .map(|name| fs::read(name).unwrap_or_default())
         .collect();
     for ((name, storage), after) in files.iter().zip(&storages).zip(&after) {
         if storage.to_vec() != *after {
             return Err(format!("{name}: what was taken down is not what was done"));
         }
     }
-    Ok(Trace { log, after })
+    Ok(Trace {
+        log,
+        after,
+        renamed,
+        others,
+    })
 }
 
 /// A system call that succeeded.
@@ -112,13 +130,28 @@ impl<'a> Call<'a> {
             .map_err(|_| format!("{}: {word:?} is no number", self.name))
     }
 
-    fn replay(&self, names: &[String], files: &[Arc<LogStorage>]) -> Result<(), String> {
+    /// The file of the descriptor that is the first argument.
+    fn path(&self) -> PathBuf {
         let (_, path) = self.arguments[0].split_once('<').unwrap_or_default();
-        let path = String::from_utf8_lossy(&bytes_of(path.trim_end_matches('>'))).into_owned();
-        let Some(index) = names.iter().position(|name| *name == path) else {
-            return Ok(());
+        let path = bytes_of(path.trim_end_matches('>'));
+        PathBuf::from(String::from_utf8_lossy(&path).into_owned())
+    }
+
+    /// The old name and the new one.
+    fn rename(&self, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+        let places = match self.name {
+            "rename" => [0, 1],
+            "renameat" | "renameat2" => [1, 3],
+            _ => return None,
         };
-        let file = &files[index];
+        let [from, to] = places.map(|place| {
+            let name = bytes_of(self.arguments[place].trim_matches('"'));
+            folder.join(String::from_utf8_lossy(&name).into_owned())
+        });
+        Some((from, to))
+    }
+
+    fn replay(&self, file: &LogStorage) -> Result<(), String> {
         let done = match self.name {
             "pwrite64" => {
                 let bytes = bytes_of(self.arguments[1].trim_matches('"'));

@@ -168,6 +168,38 @@ pub(crate) const VERBS: &[(&str, Verb)] = &[
             keeps: Keeps::OldOrNew,
         },
     ),
+    // Several changes, each of which is made or not; in this order.
+    (
+        "amend_all_and_grow",
+        Verb {
+            name: "amend refcount_bits, size",
+            images: &[
+                "cluster_size=512",
+                "cluster_size=4k",
+                "cluster_size=1k,compat=0.10",
+            ],
+            arguments: &[
+                "amend",
+                "-o",
+                "compat=1.1,refcount_bits=64,lazy_refcounts=on,size=5M",
+                "disk.qcow2",
+            ],
+            before: &[ONE, WRITE],
+            base: Some("base.raw"),
+            keeps: Keeps::Steps,
+        },
+    ),
+    (
+        "amend_all_and_shrink",
+        Verb {
+            name: "amend compat, size",
+            images: &["cluster_size=512", "cluster_size=4k"],
+            arguments: &["amend", "-o", "compat=0.10,size=100k", "disk.qcow2"],
+            before: &[WRITE],
+            base: None,
+            keeps: Keeps::Steps,
+        },
+    ),
     (
         "bitmap_add",
         Verb {

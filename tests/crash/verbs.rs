@@ -11,9 +11,9 @@ use platter::disk::Disk;
 use platter::image::{self, Format, FormatDetails, Repair, SnapshotSelector};
 use platter::storage::{Crash, CrashFile, MemoryStorage, Storage, WritableStorage};
 
+use crate::common::inputs::Random;
 use crate::common::{ours, run, scratch, tool};
 use crate::harness::{Effort, Tally, Verdict, examine};
-use crate::inputs::Random;
 use crate::subject::{Files, Judge, condition};
 use crate::traced::record;
 
@@ -41,6 +41,8 @@ pub(crate) enum Keeps {
     OldOrNew,
     /// The guest sees the same all the time.
     Content,
+    /// In each respect, as before or as after.
+    Steps,
     /// As [`Self::Content`], in an image that is corrupt until it is mended.
     Mended,
 }
@@ -106,6 +108,25 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Whether each of them is as in `before` or as in `after`.
+    fn is_between(&self, before: &Self, after: &Self) -> bool {
+        fn either<T: PartialEq>(is: &T, before: &T, after: &T) -> bool {
+            is == before || is == after
+        }
+        either(&self.content, &before.content, &after.content)
+            && either(&self.snapshots, &before.snapshots, &after.snapshots)
+            && either(&self.bitmaps, &before.bitmaps, &after.bitmaps)
+            && either(&self.backing, &before.backing, &after.backing)
+            && either(&self.version, &before.version, &after.version)
+            && either(
+                &self.refcount_bits,
+                &before.refcount_bits,
+                &after.refcount_bits,
+            )
+    }
+}
+
 impl Verb {
     pub(crate) fn crashes(&self, effort: Effort) -> Result<Tally, String> {
         let mut sum = Tally {
@@ -157,6 +178,12 @@ impl Verb {
                 Keeps::OldOrNew if facts != before && facts != after => {
                     return Err(format!(
                         "neither old nor new: {}",
+                        difference(&facts, &before, &after)
+                    ));
+                }
+                Keeps::Steps if !facts.is_between(&before, &after) => {
+                    return Err(format!(
+                        "neither old nor new in some respect: {}",
                         difference(&facts, &before, &after)
                     ));
                 }

@@ -3,7 +3,8 @@
 //!
 //! The builder decides about places and writes the metadata; whoever uses it writes the data, when
 //! and on as many threads as suits. Nothing is an image before [`Qcow2Builder::finish`]: there is
-//! no order of writes to keep, and the file belongs under another name until then.
+//! no order of writes to keep, and a file belongs under another name until then. On a device, which
+//! has none, the header comes when the rest is durable.
 
 mod packing;
 mod recount;
@@ -17,8 +18,11 @@ use std::sync::Arc;
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::driver::StoredCluster;
-use crate::image::qcow2::create::{Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts};
+use crate::image::qcow2::create::{
+    Qcow2Options, Qcow2Tables, RefcountLayout, Refcounts, clear_old, write_header,
+};
 use crate::image::qcow2::entry::{COMPRESSED, COPIED, CompressedCluster, SUBCLUSTERS, ZERO};
+use crate::image::writer::Before;
 use crate::storage::WritableStorage;
 use crate::units::HostOffset;
 
@@ -46,6 +50,7 @@ pub enum Filled<'a> {
 pub struct Qcow2Builder {
     options: Qcow2Options,
     storage: Arc<dyn WritableStorage>,
+    before: Before,
     /// The first byte that nothing has, a multiple of the cluster size.
     tail: u64,
     packing: Packing,
@@ -53,14 +58,23 @@ pub struct Qcow2Builder {
 }
 
 impl Qcow2Builder {
-    /// Begins an image with these options in `storage`, which is empty.
+    /// Begins an image with these options in `storage`, which is empty, or a device: what that
+    /// held is no image any more.
     ///
     /// # Errors
-    /// As [`Qcow2Options::check`].
-    pub fn new(options: Qcow2Options, storage: Arc<dyn WritableStorage>) -> Result<Self> {
+    /// As [`Qcow2Options::check`]; I/O errors of a device.
+    pub fn new(
+        options: Qcow2Options,
+        storage: Arc<dyn WritableStorage>,
+        before: Before,
+    ) -> Result<Self> {
         options.check()?;
+        if before == Before::Old {
+            clear_old(storage.as_ref(), options.cluster_size)?;
+        }
         Ok(Self {
             storage,
+            before,
             tail: options.cluster_size,
             packing: Packing::new(options.cluster_size, options.refcount_bits),
             tables: Tables::new(&options),
@@ -192,7 +206,7 @@ impl Qcow2Builder {
             refcount_table_clusters: refcounts.table_clusters(),
             ..Qcow2Tables::default()
         })?;
-        Ok(self.storage.write_at(&header, 0)?)
+        Ok(write_header(self.storage.as_ref(), &header, self.before)?)
     }
 
     /// Takes clusters from the end of the file.

@@ -23,6 +23,9 @@ pub use refcounts::{RefcountLayout, Refcounts};
 
 use layout::Layout;
 
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
 /// With smaller clusters the feature name table is left out, as QEMU does.
 const MIN_CLUSTER_FOR_NAMES: u64 = 8192;
 
@@ -110,10 +113,30 @@ pub fn create_qcow2(
     let layout = Layout::new(options)?;
     let header = options.header(&layout.tables())?;
     layout.write(storage, data_file, before, control)?;
-    if before == Before::Old {
-        storage.flush()?;
+    Ok(write_header(storage, &header, before)?)
+}
+
+/// Makes what a device holds no image any more, whichever of its tables are written over next.
+pub(super) fn clear_old(storage: &dyn WritableStorage, cluster_size: u64) -> Result<()> {
+    storage.write_zeroes(0..SECTOR as u64)?;
+    storage.flush()?;
+    storage.write_zeroes(SECTOR as u64..cluster_size)
+}
+
+/// Writes the header, when everything else is written. A device becomes an image with its first
+/// sector, and what that leads to is durable by then; a new file has no name yet.
+pub(super) fn write_header(
+    storage: &dyn WritableStorage,
+    header: &[u8],
+    before: Before,
+) -> Result<()> {
+    if before == Before::Nothing {
+        return storage.write_at(header, 0);
     }
-    Ok(storage.write_at(&header, 0)?)
+    let (first, rest) = header.split_at(header.len().min(SECTOR));
+    storage.write_at(rest, SECTOR as u64)?;
+    storage.flush()?;
+    storage.write_at(first, 0)
 }
 
 impl Qcow2Options {

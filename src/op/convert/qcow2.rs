@@ -11,7 +11,7 @@ use crate::control::Control;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::image::{
-    self, ClusterCompressor, Compression, Format, ImageDriver, Preallocation, Qcow2Builder,
+    self, Before, ClusterCompressor, Compression, Format, ImageDriver, Preallocation, Qcow2Builder,
     Qcow2Options, WritableFiles,
 };
 use crate::op::convert::batch::{Batch, Cut, Piece};
@@ -92,14 +92,13 @@ pub(super) fn write(
         },
         has_base: image.backing.is_some(),
     };
-    let builder = Qcow2Builder::new(image.clone(), Arc::clone(&files.image)).map_err(prepare)?;
-    if files.are_old {
-        // Nobody may take what is half written for an image.
-        let cleared = files.image.write_zeroes(0..cluster);
-        cleared
-            .and_then(|()| files.image.flush())
-            .map_err(prepare)?;
-    }
+    let before = if files.are_old {
+        Before::Old
+    } else {
+        Before::Nothing
+    };
+    let builder = Qcow2Builder::new(image.clone(), Arc::clone(&files.image), before);
+    let builder = builder.map_err(prepare)?;
     if let Some(data_file) = &files.data_file {
         data_file.set_len(size).map_err(prepare)?;
     }

@@ -17,7 +17,8 @@ fn options(size: u64) -> Qcow2Options {
 
 fn built(options: Qcow2Options, fill: impl FnOnce(&mut Qcow2Builder, &MemoryStorage)) -> Qcow2 {
     let memory = Arc::new(MemoryStorage::default());
-    let mut builder = Qcow2Builder::new(options, Arc::clone(&memory) as _).unwrap();
+    let mut builder =
+        Qcow2Builder::new(options, Arc::clone(&memory) as _, Before::Nothing).unwrap();
     fill(&mut builder, &memory);
     builder.finish(&Control::new()).unwrap();
     let image = Qcow2::open(memory as Arc<dyn Storage>).unwrap();

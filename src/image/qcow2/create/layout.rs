@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::control::{Control, Stop};
 use crate::error::Result;
 use crate::image::qcow2::create::refcounts::{RefcountLayout, Refcounts};
-use crate::image::qcow2::create::{Qcow2Options, Qcow2Tables, invalid};
+use crate::image::qcow2::create::{Qcow2Options, Qcow2Tables, clear_old, invalid};
 use crate::image::qcow2::entry::COPIED;
 use crate::image::writer::{Before, Preallocation};
 use crate::storage::WritableStorage;
@@ -130,7 +130,8 @@ impl Layout {
                     // Devices cannot reserve; what they hold is not lost over that.
                     storage.allocate(self.data.clone())?;
                 }
-                storage.write_zeroes(0..self.l2.end)?;
+                clear_old(storage, self.cluster_size)?;
+                storage.write_zeroes(self.cluster_size..self.l2.end)?;
                 storage.flush()
             }
         }
