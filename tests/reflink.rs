@@ -1,6 +1,7 @@
 //! Conversions on a file system whose files can share extents: the target has the same disk, and
-//! takes no space of its own. Partitions that move there in a raw disk are not copied either. Needs a loop mount of XFS, so root and a host that allows it; where
-//! that is not to be had, the test says so and is no more than that.
+//! takes no space of its own. Partitions that move there in a raw disk are not copied either. Needs
+//! loop mounts of XFS and btrfs, so root and a host that allows them: where there are none, the tests
+//! fail on the machine that decides (`CI=true`), and elsewhere say that they have looked at nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,23 +16,41 @@ use common::{ours, run, tool};
 
 const MIB: u64 = 1 << 20;
 
-/// An XFS in a file, mounted until this is dropped.
+/// File systems whose files can share extents, and how they are made.
+const FILE_SYSTEMS: [(&str, &[&str]); 2] = [
+    ("xfs", &["mkfs.xfs", "-q", "-m", "reflink=1"]),
+    ("btrfs", &["mkfs.btrfs", "-q"]),
+];
+
+/// A file system in a file, mounted until this is dropped.
 struct Mount {
     folder: tempfile::TempDir,
 }
 
 impl Mount {
-    /// The reason when there can be none.
-    fn new() -> Result<Self, String> {
+    /// `None` where there can be none, outside of continuous integration.
+    fn new(name: &str, make: &[&str]) -> Option<Self> {
+        match Self::try_new(name, make) {
+            Ok(mount) => Some(mount),
+            Err(reason) => {
+                assert!(std::env::var_os("CI").is_none(), "no {name}: {reason}");
+                eprintln!("NOT TESTED, shared extents: no loop mount of {name}: {reason}");
+                None
+            }
+        }
+    }
+
+    fn try_new(name: &str, make: &[&str]) -> Result<Self, String> {
         let folder = common::scratch();
-        let image = folder.path().join("xfs.img");
-        // The smallest that mkfs.xfs makes.
+        let image = folder.path().join("image");
+        // Large enough for either.
         File::create(&image).unwrap().set_len(512 * MIB).unwrap();
         let place = folder.path().join("mount");
         fs::create_dir(&place).unwrap();
+        let (program, words) = make.split_first().unwrap();
         for (program, words) in [
-            ("mkfs.xfs", &["-q", "-m", "reflink=1"][..]),
-            ("mount", &["-t", "xfs", "-o", "loop"]),
+            (*program, words),
+            ("mount", &["-t", name, "-o", "loop"][..]),
         ] {
             let mut command = Command::new(program);
             command.args(words).arg(&image);
@@ -89,17 +108,11 @@ fn make_disk(path: &Path) {
     file.write_all_at(b"the end", size - 512).unwrap();
 }
 
-/// `None`, with the reason said, where there can be none.
-fn mount() -> Option<Mount> {
-    Mount::new()
-        .inspect_err(|reason| eprintln!("not run, there is no loop mount of XFS: {reason}"))
-        .ok()
-}
-
 /// 160 MiB of noise move by 200 MiB, and back, in a file system that has no room for twice as much.
 #[test]
 fn moved_partitions_share_their_space() {
-    let Some(mount) = mount() else {
+    let [(name, make), _] = FILE_SYSTEMS;
+    let Some(mount) = Mount::new(name, make) else {
         return;
     };
     let raw = mount.path("disk.raw");
@@ -141,9 +154,14 @@ fn moved_partitions_share_their_space() {
 
 #[test]
 fn converted_disks_share_their_space() {
-    let Some(mount) = mount() else {
-        return;
-    };
+    for (name, make) in FILE_SYSTEMS {
+        if let Some(mount) = Mount::new(name, make) {
+            converted_disks_share_their_space_on(&mount);
+        }
+    }
+}
+
+fn converted_disks_share_their_space_on(mount: &Mount) {
     let raw = mount.path("disk.raw");
     make_disk(&raw);
     let plain = mount.path("disk.qcow2");
@@ -189,4 +207,57 @@ fn converted_disks_share_their_space() {
     file.write_all_at(&[7; 4096], 4096).unwrap();
     drop(file);
     run(tool("qemu-img").arg("compare").args([&raw, &plain]));
+}
+
+/// What of a disk is data, as QEMU sees it.
+fn data_of(image: &Path) -> Vec<String> {
+    let mut map = tool("qemu-img");
+    let map = run(map.args(["map", "--output=json"]).arg(image));
+    let is_data = |line: &&str| line.contains("\"data\": true");
+    let extent = |line: &str| line.split(", \"depth\"").next().unwrap().to_owned();
+    map.lines().filter(is_data).map(extent).collect()
+}
+
+/// Who asks for zeroes to be left out gets that, also where everything could be shared unseen; what
+/// is left is shared.
+#[test]
+fn zeroes_are_looked_for_when_that_is_asked_for() {
+    for (name, make) in FILE_SYSTEMS {
+        let Some(mount) = Mount::new(name, make) else {
+            continue;
+        };
+        let raw = mount.path("disk.raw");
+        make_disk(&raw);
+        let file = File::options().write(true).open(&raw).unwrap();
+        file.write_all_at(&vec![0; 3 << 20], MIB + 8192).unwrap();
+        file.sync_all().unwrap();
+        drop(file);
+        // On another file system, nothing can be shared.
+        let elsewhere = common::scratch();
+        for options in [
+            &["-O", "raw"][..],
+            &["-O", "qcow2"],
+            &["-O", "qcow2", "-o", "extended_l2=on"],
+            &["-O", "qcow2", "-o", "preallocation=metadata"],
+        ] {
+            let (shared, copied) = (mount.path("shared"), elsewhere.path().join("copied"));
+            let convert = |extra: &[&str], target: &Path| {
+                let mut command = ours();
+                command.arg("convert").args(options).args(extra);
+                run(command.args([&raw, target]));
+                run(tool("qemu-img").arg("compare").args([&raw, target]));
+            };
+            convert(&[], &shared);
+            let unseen = data_of(&shared);
+            fs::remove_file(&shared).unwrap();
+            let before = mount.used();
+            convert(&["-S", "4k"], &shared);
+            let took = mount.used().saturating_sub(before);
+            convert(&["-S", "4k"], &copied);
+            assert_ne!(data_of(&shared), unseen, "{name} {options:?}: not searched");
+            assert_eq!(data_of(&shared), data_of(&copied), "{name} {options:?}");
+            assert!(took < 4 * MIB, "{name} {options:?}: {took} bytes");
+            fs::remove_file(&shared).unwrap();
+        }
+    }
 }

@@ -54,6 +54,7 @@ impl Request {
         let options = ConvertOptions {
             threads: self.threads,
             sparse: self.sparse,
+            search_shared: self.explicit_sparse,
             compress: self.compress,
             rate: self.rate,
             salvage: self.salvage,

@@ -78,7 +78,7 @@ pub(super) struct Request {
     source_cache: Option<OsString>,
     target_cache: Option<OsString>,
     offload: bool,
-    explicit_sparse: bool,
+    pub(super) explicit_sparse: bool,
 }
 
 impl Default for Request {

@@ -50,6 +50,9 @@ pub struct ConvertOptions<'a> {
     pub threads: usize,
     /// Zeroes of at least this many bytes take no space in the target; 0 fills it whole.
     pub sparse: usize,
+    /// Zeroes are looked for also where source and target can share space, and nothing would have
+    /// to be read.
+    pub search_shared: bool,
     /// Data is compressed, where the target can hold it so.
     pub compress: bool,
     /// Bytes a second that are read at most.
@@ -72,6 +75,7 @@ impl Default for ConvertOptions<'_> {
         Self {
             threads: 0,
             sparse: 4096,
+            search_shared: false,
             compress: false,
             rate: None,
             salvage: false,
@@ -88,6 +92,7 @@ impl fmt::Debug for ConvertOptions<'_> {
         f.debug_struct("ConvertOptions")
             .field("threads", &self.threads)
             .field("sparse", &self.sparse)
+            .field("search_shared", &self.search_shared)
             .field("compress", &self.compress)
             .field("rate", &self.rate)
             .field("salvage", &self.salvage)

@@ -16,7 +16,7 @@ use crate::image::{
 };
 use crate::op::convert::batch::{Batch, Cut, Piece};
 use crate::op::convert::reader::{Reader, data_pieces};
-use crate::op::convert::share::{SHARED_BATCH, Share};
+use crate::op::convert::share::Share;
 use crate::op::convert::source::{RunState, Source};
 use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, InTurn, Sink};
@@ -25,7 +25,7 @@ use crate::op::convert::{BATCH, ConvertOptions, ConvertStop, Step};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::{KIB, align_down, align_up};
 
-use plan::Plan;
+use plan::{Plan, Written};
 
 /// Data that a thread compresses at a time: long work, so the batches are shorter.
 const COMPRESSED_BATCH: u64 = 256 * KIB;
@@ -127,8 +127,8 @@ pub(super) fn write(
         compression,
         zeroes,
     };
-    if sink.share.is_some() {
-        cut.batch = SHARED_BATCH;
+    if let Some(share) = &sink.share {
+        cut.batch = share.batch().max(cluster);
     }
     let threads = match compression {
         Some(_) => options.compute_threads(),
@@ -259,7 +259,11 @@ impl Sink for ImageSink<'_> {
         }
         self.builder
             .at(batch.number, |builder| plan.place(builder, self.zeroes))?;
-        plan.write(data, self.data, self.zeroes, self.control)
+        let target = Written {
+            storage: self.data,
+            share: self.share.as_ref(),
+        };
+        plan.write(data, &target, self.zeroes, self.control)
     }
 
     fn end(&self) {
@@ -352,7 +356,7 @@ impl ImageSink<'_> {
         }
         let block = match self.zeroes {
             Zeroes::Fill | Zeroes::Write => 0,
-            // The clusters are there: zeroes within them stay holes of the file.
+            // The clusters are there: zeroes within them stay holes of the file, as with QEMU.
             Zeroes::Reserve if self.subcluster == self.cluster => self.sparse,
             _ => self.sparse.max(length(self.subcluster)),
         };

@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::image::{self, Before, Format, Preallocation, create_raw};
 use crate::op::convert::batch::{Batch, Cut};
 use crate::op::convert::reader::{Reader, data_pieces};
-use crate::op::convert::share::{SHARED_BATCH, Share};
+use crate::op::convert::share::Share;
 use crate::op::convert::source::{RunState, Source};
 use crate::op::convert::verify::{Sums, verify};
 use crate::op::convert::workers::{self, Sink};
@@ -60,8 +60,8 @@ pub(super) fn write(
         stored_unit: 0,
         has_base: false,
     };
-    if sink.share.is_some() {
-        cut.batch = SHARED_BATCH;
+    if let Some(share) = &sink.share {
+        cut.batch = share.batch();
     }
     let threads = options.copy_threads();
     workers::run(source, cut, &sink, threads, control)?;
@@ -103,7 +103,8 @@ impl Sink for RawSink<'_> {
     type Scratch = Vec<u8>;
 
     fn put(&self, batch: &Batch, scratch: &mut Vec<u8>) -> Result<(), ConvertStop> {
-        if let Some(share) = &self.share
+        let share = self.share.as_ref();
+        if let Some(share) = share.filter(|share| !share.searches())
             && share_all(share, batch)?
         {
             return Ok(());
@@ -118,9 +119,7 @@ impl Sink for RawSink<'_> {
             };
             zeroes::for_each_data(bytes, sparse, |range| {
                 let offset = start + range.start as u64;
-                self.storage
-                    .write_at(&bytes[range], offset)
-                    .map_err(|error| ConvertStop::new(Step::Write(offset), error))
+                Share::write(share, self.storage, &bytes[range], offset, offset)
             })?;
         }
         if self.zeroes == Zeroes::LeaveOut {

@@ -2,7 +2,8 @@
 //! extents (XFS, btrfs), the target's data is the source's until one of them is written.
 //!
 //! Nothing is read for that, so nobody looks for zeroes in it: what takes space in the source does
-//! in the target, shared. Holes and zero clusters are left out as ever.
+//! in the target, shared. Holes and zero clusters are left out as ever. Who wants zeroes to be
+//! looked for all the same has everything read, and what is not zero is shared.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -12,18 +13,20 @@ use crate::image::{ExtentState, ImageDriver};
 use crate::op::convert::batch::Batch;
 use crate::op::convert::reader::data_pieces;
 use crate::op::convert::source::Source;
-use crate::op::convert::{ConvertOptions, ConvertStop, Step};
+use crate::op::convert::{BATCH, ConvertOptions, ConvertStop, Step};
 use crate::storage::WritableStorage;
 use crate::units::MIB;
 
 /// Bytes that are shared at a time: each call costs as much as copying some dozen kilobytes. What
 /// cannot be shared after all is read in pieces of this, so it is a bound of memory as well.
-pub(super) const SHARED_BATCH: u64 = 8 * MIB;
+const SHARED_BATCH: u64 = 8 * MIB;
 
 /// Shares data of the layers of one chain with a target that is new.
 pub(super) struct Share<'a> {
     layers: &'a [Arc<dyn ImageDriver>],
     target: &'a dyn WritableStorage,
+    /// The data is read first.
+    searches: bool,
 }
 
 impl<'a> Share<'a> {
@@ -42,16 +45,30 @@ impl<'a> Share<'a> {
         let can_share = |layer: &Arc<dyn ImageDriver>| {
             layer.info().encryption.is_none() && target.shares_with(layer.data_storage().as_ref())
         };
-        (!reads && !layers.is_empty() && layers.iter().all(can_share))
-            .then_some(Self { layers, target })
+        (!reads && !layers.is_empty() && layers.iter().all(can_share)).then_some(Self {
+            layers,
+            target,
+            searches: options.search_shared,
+        })
     }
 
-    /// Whether there is nothing compressed in the data of `batch`, which would have to be read.
+    /// Whether everything is read first, and not shared before somebody has looked at it.
+    pub(super) fn searches(&self) -> bool {
+        self.searches
+    }
+
+    /// Bytes of a batch. What has to be read first comes in pieces that fit a core's cache.
+    pub(super) fn batch(&self) -> u64 {
+        if self.searches { BATCH } else { SHARED_BATCH }
+    }
+
+    /// Whether `batch` can be shared without a look at its data: nothing in it is compressed, and
+    /// nobody wants it to be searched.
     ///
     /// # Errors
     /// When the maps cannot be read.
     pub(super) fn covers(&self, batch: &Batch) -> Result<bool, ConvertStop> {
-        let mut covers = true;
+        let mut covers = !self.searches;
         for (piece, _) in data_pieces(batch) {
             for_each_layer_extent(self.layers, piece.range.clone(), &mut |extent| {
                 covers &= extent.state != ExtentState::Compressed;
@@ -63,6 +80,29 @@ impl<'a> Share<'a> {
             .map_err(|error| ConvertStop::new(Step::Map, error))?;
         }
         Ok(covers)
+    }
+
+    /// Writes `bytes`, which were read at the guest offset `guest`, at `host` of `target`: shared
+    /// where they were to be searched, and nothing keeps them from being shared.
+    ///
+    /// # Errors
+    /// When the maps cannot be read or the target not be written.
+    pub(super) fn write(
+        share: Option<&Self>,
+        target: &dyn WritableStorage,
+        bytes: &[u8],
+        guest: u64,
+        host: u64,
+    ) -> Result<(), ConvertStop> {
+        let range = guest..guest + bytes.len() as u64;
+        if let Some(share) = share.filter(|share| share.searches)
+            && share.put(&range, host)?
+        {
+            return Ok(());
+        }
+        target
+            .write_at(bytes, host)
+            .map_err(|error| ConvertStop::new(Step::Write(guest), error))
     }
 
     /// Puts the guest bytes `guest` at `host` of the target, which reads as zeroes there. `false`

@@ -6,12 +6,20 @@ use crate::control::{Control, Stop};
 use crate::error::Result;
 use crate::image::{ClusterCompressor, Filled, ImageDriver, Qcow2Builder, StoredCluster};
 use crate::op::convert::qcow2::Zeroes;
+use crate::op::convert::share::Share;
 use crate::op::convert::{ConvertStop, Step, zeroes};
 use crate::storage::WritableStorage;
 
 /// Compressed clusters of the source that are read together, in bytes: what one batch of them
 /// amounts to at most.
 const MAX_STORED_READ: u64 = 4 << 20;
+
+/// Where a batch is written.
+pub(super) struct Written<'a> {
+    pub(super) storage: &'a dyn WritableStorage,
+    /// What may be shared instead.
+    pub(super) share: Option<&'a Share<'a>>,
+}
 
 /// The parts of a batch in the order of the disk, and their places once they have some.
 #[derive(Debug, Default)]
@@ -264,14 +272,14 @@ impl Plan {
     pub(super) fn write(
         &self,
         data: &[u8],
-        storage: &dyn WritableStorage,
+        target: &Written<'_>,
         zeroes: Zeroes,
         control: &Control,
     ) -> Result<(), ConvertStop> {
+        let storage = target.storage;
         // Compressed bytes that follow each other here and there.
         let mut run: Option<(u64, u64, Range<usize>)> = None;
         for (part, host) in &self.parts {
-            let at = |error, guest| ConvertStop::new(Step::Write(guest), error);
             match part {
                 Part::Zeroes(guest) => {
                     let range = *host..*host + (guest.end - guest.start);
@@ -286,9 +294,8 @@ impl Plan {
                 Part::Data { guest, writes, .. } => {
                     for (offset, range) in &self.writes[writes.clone()] {
                         let host = host + (offset - guest.start);
-                        storage
-                            .write_at(&data[range.clone()], host)
-                            .map_err(|error| at(error, *offset))?;
+                        let bytes = &data[range.clone()];
+                        Share::write(target.share, storage, bytes, *offset, host)?;
                     }
                 }
                 Part::Compressed { packed, guest } => match &mut run {
