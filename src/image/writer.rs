@@ -170,6 +170,10 @@ pub trait ImageWriter: Debug + Send + Sync {
     /// As [`Self::write_at`].
     fn discard(&self, range: Range<u64>, reveal_backing: bool) -> Result<()>;
 
+    /// Lets the host begin to make guest data durable that was written so far, see
+    /// [`crate::storage::WritableStorage::start_flush`].
+    fn start_flush(&self) {}
+
     /// Makes all writes so far durable, in an order that no crash turns into corruption.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{self, ExtentState, Format, ImageWriter, Preallocation};
 use crate::op::rate::Rate;
 use crate::op::warning::{self, Warning};
+use crate::op::write_behind::WriteBehind;
 use crate::storage::Storage;
 use crate::units::{GIB, GuestOffset, MIB};
 
@@ -121,11 +122,13 @@ impl<'a> CommitPlan<'a> {
     fn copy(&self, base: &dyn ImageWriter, control: &Control) -> Result<(), Stop> {
         control.enter("committing", self.size);
         let threads = available_parallelism().map_or(1, usize::from);
+        let start_flush = || base.start_flush();
         let copy = Copy {
             above: &self.above,
             base,
             base_has_backing: self.chain.links().len() > self.request.base + 1,
             rate: Rate::new(self.request.rate),
+            behind: WriteBehind::new(&start_flush),
             control,
         };
         in_parallel(
@@ -264,6 +267,7 @@ struct Copy<'a> {
     base: &'a dyn ImageWriter,
     base_has_backing: bool,
     rate: Rate,
+    behind: WriteBehind<'a>,
     control: &'a Control,
 }
 
@@ -278,6 +282,7 @@ impl Copy<'_> {
                     buf.resize(usize::try_from(length.min(DATA)).unwrap_or(0), 0);
                     self.above.read_at(buf, range.start)?;
                     self.base.write_at(buf, GuestOffset(range.start))?;
+                    self.behind.wrote(length);
                 }
                 Holding::Zeroes => self.write_zeroes(range)?,
             }

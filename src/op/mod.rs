@@ -16,3 +16,4 @@ pub mod resize;
 pub mod resize_disk;
 pub mod snapshot;
 pub mod warning;
+mod write_behind;

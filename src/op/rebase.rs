@@ -26,6 +26,7 @@ use crate::image::{FileReference, Format, FormatDetails};
 use crate::op::rebase::differ::{Candidates, Layers, Piece};
 use crate::op::rebase::write::Write;
 use crate::op::warning::{self, Warning};
+use crate::op::write_behind::WriteBehind;
 use crate::storage::FileId;
 
 /// The file that the overlay is to stand on.
@@ -98,12 +99,14 @@ impl<'a> RebasePlan<'a> {
         let new = self.new.as_ref().map(NewBacking::disk).transpose()?;
         let unit = self.unit();
         control.enter("comparing", writer.virtual_size());
+        let start_flush = || writer.start_flush();
         let write = Write {
             writer: writer.as_ref(),
             old: old.as_ref(),
             new: new.as_ref(),
             unit,
             compress: self.compress,
+            behind: WriteBehind::new(&start_flush),
             control,
         };
         in_parallel(

@@ -209,6 +209,10 @@ pub trait WritableStorage: Storage {
     /// As [`Self::write_at`]; [`ErrorKind::Unsupported`] for what has a fixed length.
     fn set_len(&self, length: u64) -> Result<()>;
 
+    /// Lets the host begin to make durable what was written so far, and does not wait for it: a
+    /// later [`Self::flush`] has less to do. A hint; nothing can be concluded from it.
+    fn start_flush(&self) {}
+
     /// Returns once everything written so far is durable, length included.
     ///
     /// # Errors

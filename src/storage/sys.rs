@@ -107,6 +107,21 @@ pub(super) fn probe_read_lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Lets the kernel begin to write the dirty pages of the file, without waiting for them; waits only
+/// while the device takes no more requests.
+///
+/// # Errors
+/// `ESPIPE`, `ENOSYS`… for files that have no such thing.
+pub(super) fn start_write_back(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes integers only. A length of 0 means the whole file.
+    let result =
+        unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// The head of the kernel's `struct fiemap`; an array of extents follows it.
 #[repr(C)]
 struct FiemapHead {

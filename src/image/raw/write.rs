@@ -93,6 +93,10 @@ impl ImageWriter for RawWriter {
         Ok(self.storage.shares_with(itself) && self.storage.copy_from(itself, range, offset)?)
     }
 
+    fn start_flush(&self) {
+        self.storage.start_flush();
+    }
+
     fn flush(&self) -> Result<()> {
         self.storage.flush()
     }

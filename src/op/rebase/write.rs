@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::image::{ExtentState, ImageWriter};
 use crate::op::rebase::differ::Piece;
+use crate::op::write_behind::WriteBehind;
 use crate::storage::Storage;
 use crate::units::GuestOffset;
 
@@ -19,6 +20,7 @@ pub(super) struct Write<'a> {
     /// whole, or a cluster where it is compressed.
     pub(super) unit: u64,
     pub(super) compress: bool,
+    pub(super) behind: WriteBehind<'a>,
     pub(super) control: &'a Control,
 }
 
@@ -85,7 +87,11 @@ impl Write<'_> {
                 self.write_clusters(range, verdict, data)
             }
             Verdict::Zeroes => self.writer.write_zeroes(range, false),
-            Verdict::Data => self.writer.write_at(data, GuestOffset(range.start)),
+            Verdict::Data => {
+                self.writer.write_at(data, GuestOffset(range.start))?;
+                self.behind.wrote(range.end - range.start);
+                Ok(())
+            }
         }
     }
 

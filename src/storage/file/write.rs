@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::file::FileStorage;
-use crate::storage::{Storage, WritableStorage};
+use crate::storage::{Storage, WritableStorage, sys};
 
 /// What is written at a time where the host has no quicker way to zeroes.
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
@@ -119,6 +120,11 @@ impl WritableStorage for FileStorage {
         self.file.set_len(length).map_err(|error| {
             self.write_error(format!("cannot set the length to {length}"), error, length)
         })
+    }
+
+    fn start_flush(&self) {
+        // A host that cannot do this does it all when it is flushed.
+        let _ = sys::start_write_back(self.file.as_fd());
     }
 
     fn flush(&self) -> Result<()> {

@@ -288,6 +288,11 @@ impl ImageWriter for Qcow2Writer {
         })
     }
 
+    fn start_flush(&self) {
+        // Guest data may reach the disk before anything leads to it; tables are not written yet.
+        self.data.start_flush();
+    }
+
     fn flush(&self) -> Result<()> {
         self.exclusive()
             .and_then(|mut state| {
