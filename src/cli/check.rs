@@ -16,7 +16,7 @@ use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
 use crate::output::{OutputFormat, print, print_json};
-use crate::program::{Failure, Outcome, Program, eprint_line};
+use crate::program::{Failure, Outcome, Program, eprint_line, with_cause};
 use crate::source::{self, OpenOptions, Reach, Source};
 
 const OPTIONS: &[Opt] = &[
@@ -230,7 +230,7 @@ fn failure(stop: Stop) -> Failure {
         Stop::Failed(error) if error.kind() == ErrorKind::Unsupported => {
             Failure::new("This image format does not support checks").with_code(NOT_SUPPORTED)
         }
-        Stop::Failed(error) => Failure::new(format!("Check failed: {error}")),
+        Stop::Failed(error) => Failure::new(format!("Check failed: {}", with_cause(&error))),
         Stop::Cancelled => Failure::interrupted(),
     }
 }

@@ -1,8 +1,6 @@
 //! `commit`: what an overlay holds is written into a file it stands on.
 
-use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::process::ExitCode;
 
 use platter::chain::Chain;
@@ -13,8 +11,8 @@ use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
 use crate::output::print;
-use crate::program::{Failure, Outcome, Program, system_words};
-use crate::progress::{print_progress, with_progress};
+use crate::program::{Failure, Outcome, Program, system_cause, with_cause};
+use crate::progress::{print_progress, watched};
 use crate::size;
 use crate::source::{self, OpenOptions, Reach, Source};
 use crate::warning::warn;
@@ -139,16 +137,7 @@ fn open_base(
 
 fn run_plan(program: &Program, plan: &CommitPlan<'_>, progress: bool) -> Result<(), Failure> {
     let control = interrupt::control();
-    let ended = if progress {
-        let ended = with_progress(&control, || plan.run(&control))?;
-        if ended.is_ok() {
-            print_progress(100.0)?;
-        }
-        ended
-    } else {
-        plan.run(&control)
-    };
-    ended.map_err(|stop| match stop {
+    watched(progress, &control, || plan.run(&control))?.map_err(|stop| match stop {
         Stop::Cancelled => Failure::interrupted(),
         Stop::Failed(error) => job_failure(program, &error),
     })
@@ -156,16 +145,12 @@ fn run_plan(program: &Program, plan: &CommitPlan<'_>, progress: bool) -> Result<
 
 /// The other program knows the system's word for it, and not where it happened.
 fn job_failure(program: &Program, error: &Error) -> Failure {
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    let reason = match cause.map(system_words) {
+    let reason = match system_cause(error) {
         Some(words) if program.is_drop_in() => words,
-        Some(words) => format!("{error}: {words}"),
         None if program.is_drop_in() && error.kind() == ErrorKind::Refused => {
             "Operation not permitted".to_owned()
         }
-        None => error.to_string(),
+        _ => with_cause(error),
     };
     Failure::new(format!("Block job failed: {reason}"))
 }

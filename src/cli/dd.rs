@@ -1,8 +1,6 @@
 //! `dd`: a part of a disk as a new image.
 
-use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +15,7 @@ use platter::{ErrorKind, Stop};
 use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
-use crate::program::{Failure, Outcome, Program, eprint_line, system_words};
+use crate::program::{Failure, Outcome, Program, eprint_line, system_cause};
 use crate::size;
 use crate::source::{self, OpenOptions, Reach, Source, lock_reason};
 use crate::warning::warn;
@@ -176,10 +174,7 @@ fn failure(program: &Program, output: &str, stop: ConvertStop) -> Failure {
         Stop::Cancelled => return Failure::interrupted(),
         Stop::Failed(error) => error,
     };
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    let words = cause.map(system_words);
+    let words = system_cause(&error);
     let is_folder = Path::new(output).is_dir();
     let reason = match (error.kind(), words) {
         (ErrorKind::Locked, _) => lock_reason(error.message(), output, program),

@@ -203,6 +203,21 @@ pub(crate) fn system_words(error: &io::Error) -> String {
     text[..cut].to_owned()
 }
 
+/// The message of `error`, with the system's reason where it has one.
+pub(crate) fn with_cause(error: &Error) -> String {
+    match system_cause(error) {
+        Some(words) => format!("{error}: {words}"),
+        None => error.to_string(),
+    }
+}
+
+/// The system's reason for `error`, where it has one.
+pub(crate) fn system_cause(error: &Error) -> Option<String> {
+    std::error::Error::source(error)?
+        .downcast_ref::<io::Error>()
+        .map(system_words)
+}
+
 /// A line on stderr; unlike `eprintln!` it does not panic when nobody listens.
 pub(crate) fn eprint_line(line: fmt::Arguments<'_>) {
     use io::Write;

@@ -37,6 +37,22 @@ pub(crate) fn with_progress<T>(control: &Control, work: impl FnOnce() -> T) -> i
     })
 }
 
+/// Does `work`; if `shown`, with the progress of it, up to the end.
+pub(crate) fn watched<T, E>(
+    shown: bool,
+    control: &Control,
+    work: impl FnOnce() -> Result<T, E>,
+) -> io::Result<Result<T, E>> {
+    if !shown {
+        return Ok(work());
+    }
+    let ended = with_progress(control, work)?;
+    if ended.is_ok() {
+        print_progress(100.0)?;
+    }
+    Ok(ended)
+}
+
 #[allow(
     clippy::cast_precision_loss,
     reason = "a percentage with two digits behind the point"

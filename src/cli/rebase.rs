@@ -1,22 +1,20 @@
 //! `rebase`: an overlay on another backing file, or on none.
 
-use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::process::ExitCode;
 
 use platter::chain::Chain;
 use platter::image::{FileReference, Format};
 use platter::op::rebase::{NewBacking, RebasePlan, relink};
 use platter::op::warning::of_changed_backing;
-use platter::{Error, ErrorKind, Stop};
+use platter::{ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
 use crate::output::print;
-use crate::program::{Failure, Outcome, Program, system_words};
-use crate::progress::{print_progress, with_progress};
+use crate::program::{Failure, Outcome, Program, with_cause};
+use crate::progress::{print_progress, watched};
 use crate::source::{self, OpenOptions, Reach, Source, name_beside};
 use crate::warning::warn;
 
@@ -175,16 +173,7 @@ impl Request {
             .map_err(|error| self.failure(error.into()))?;
         warn(program, || plan.warnings());
         let control = interrupt::control();
-        let ended = if progress {
-            with_progress(&control, || plan.run(&control))?
-        } else {
-            plan.run(&control)
-        };
-        ended.map_err(|stop| self.failure(stop))?;
-        if progress {
-            print_progress(100.0)?;
-        }
-        Ok(())
+        watched(progress, &control, || plan.run(&control))?.map_err(|stop| self.failure(stop))
     }
 
     fn open_backing(
@@ -233,14 +222,6 @@ impl Request {
             "Could not change the backing file to '{name}': {reason}"
         ))
     }
-}
-
-fn with_cause(error: &Error) -> String {
-    let cause = error.source().and_then(|cause| cause.downcast_ref());
-    cause.map_or_else(
-        || error.to_string(),
-        |cause: &io::Error| format!("{error}: {}", system_words(cause)),
-    )
 }
 
 fn text(value: &OsStr) -> String {

@@ -1,20 +1,18 @@
 //! `resize`: another size for the guest disk.
 
-use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::process::ExitCode;
 
 use platter::chain::Chain;
 use platter::image::{Format, Preallocation};
 use platter::op::resize::{Resize, ResizePlan};
-use platter::{Error, ErrorKind, Stop};
+use platter::{ErrorKind, Stop};
 
 use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
 use crate::output::print;
-use crate::program::{Failure, Outcome, Program, system_words};
+use crate::program::{Failure, Outcome, Program, system_cause};
 use crate::size;
 use crate::source::{self, OpenOptions, Reach, Source};
 use crate::warning::warn;
@@ -173,11 +171,4 @@ fn failure(chain: &Chain, stop: Stop) -> Failure {
         }
         None => Failure::new(error.message()),
     }
-}
-
-fn system_cause(error: &Error) -> Option<String> {
-    error
-        .source()?
-        .downcast_ref::<io::Error>()
-        .map(system_words)
 }

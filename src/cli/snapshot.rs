@@ -1,8 +1,6 @@
 //! `snapshot`: the internal snapshots of an image.
 
-use std::error::Error as _;
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use platter::image::{Format, ImageInfo, SnapshotSelector};
@@ -15,7 +13,7 @@ use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::interrupt;
 use crate::output::print;
-use crate::program::{Failure, Outcome, Program, system_words};
+use crate::program::{Failure, Outcome, Program, system_cause, system_words};
 use crate::snapshot_list;
 use crate::source::{self, OpenOptions, Reach, Source};
 
@@ -147,10 +145,6 @@ fn reason(action: &Action, info: &ImageInfo, stop: &Stop) -> String {
     let Stop::Failed(error) = stop else {
         return stop.to_string();
     };
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .map(system_words);
     let is_raw = info.format == Format::Raw;
     let words = match (error.kind(), error.field(), action) {
         (ErrorKind::NotFound, _, Action::Delete(_)) => return "snapshot not found".into(),
@@ -164,7 +158,7 @@ fn reason(action: &Action, info: &ImageInfo, stop: &Stop) -> String {
         (ErrorKind::NotFound, ..) => system_words(&Errno::NOENT.into()),
         (ErrorKind::Unsupported, Some("refcount"), _) => system_words(&Errno::INVAL.into()),
         (ErrorKind::Unsupported, ..) => system_words(&Errno::NOTSUP.into()),
-        _ => cause.unwrap_or_else(|| error.to_string()),
+        _ => system_cause(error).unwrap_or_else(|| error.to_string()),
     };
     match action {
         Action::Apply(_) => format!("Failed to load snapshot: {words}"),

@@ -3,7 +3,6 @@
 
 mod named;
 
-use std::error::Error as StdError;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use platter::storage::{FileStorage, LockMode};
 use platter::{Error, ErrorKind};
 use rustix::io::Errno;
 
-use crate::program::{Failure, Program, eprint_line, system_words};
+use crate::program::{Failure, Program, eprint_line, system_cause, system_words};
 use crate::words;
 
 use named::Named;
@@ -402,12 +401,6 @@ fn located(error: &Error) -> String {
     let path = error.path().map(|path| format!("{}: ", path.display()));
     let bare = path.and_then(|prefix| text.strip_prefix(&prefix).map(str::to_owned));
     bare.unwrap_or(text)
-}
-
-fn system_cause(error: &Error) -> Option<String> {
-    StdError::source(error)?
-        .downcast_ref::<io::Error>()
-        .map(system_words)
 }
 
 /// `-f` beside `--image-opts` makes no sense.
