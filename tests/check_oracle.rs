@@ -11,16 +11,14 @@
 mod common;
 #[path = "common/damaged.rs"]
 mod damaged;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::inputs::Random;
 use common::{run_tool, scratch, tool};
 use damaged::{Layout, PLAIN, VARIANTS, Variant, at_random, be64, damages, io, put};
-use inputs::Random;
 use platter::image::{self, CheckReport, Format, Probe};
 use platter::storage::{FileStorage, LockMode, MemoryStorage, Storage};
 use platter::{Control, Stop};
@@ -207,9 +205,9 @@ fn an_encryption_header_is_counted() {
 fn generated_inputs_are_clean_through_the_file_too() {
     let folder = scratch();
     let path = folder.path().join("scattered.qcow2");
-    let input = inputs::Scattered {
+    let input = common::inputs::Scattered {
         tables_between: true,
-        ..inputs::Scattered::small()
+        ..common::inputs::Scattered::small()
     };
     input.write(&path).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(&path, LockMode::Read).unwrap());

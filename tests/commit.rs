@@ -12,43 +12,16 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use common::chains::{self, Random};
+use common::chains;
 use common::holder::Holder;
+use common::inputs::Random;
+use common::qemu::{contents, img, io, three};
 use common::twins::Twins;
-use common::{ours, output, run, scratch, tool};
+use common::{ours, output, scratch};
 use platter::chain::{Chain, ChainOptions};
 use platter::image::ExtentState;
 use platter::op::commit::{Commit, CommitPlan};
 use platter::{Control, Stop};
-
-fn img(folder: &Path, line: &str) {
-    run(tool("qemu-img")
-        .args(line.split_whitespace())
-        .current_dir(folder));
-}
-
-fn io(folder: &Path, format: &str, image: &str, commands: &[&str]) {
-    let mut writes = tool("qemu-io");
-    writes.args(["-f", format]).current_dir(folder);
-    for command in commands {
-        writes.args(["-c", command]);
-    }
-    run(writes.arg(image));
-}
-
-/// base.raw (8 MiB) <- mid.qcow2 <- top.qcow2 (16 MiB).
-fn three(folder: &Path) {
-    img(folder, "create -q -f raw base.raw 8M");
-    io(folder, "raw", "base.raw", &["write -P 1 0 4M"]);
-    img(folder, "create -q -f qcow2 -b base.raw -F raw mid.qcow2");
-    io(folder, "qcow2", "mid.qcow2", &["write -P 2 1M 1M"]);
-    img(
-        folder,
-        "create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 16M",
-    );
-    let writes = ["write -P 3 2M 1M", "write -z 3M 512k"];
-    io(folder, "qcow2", "top.qcow2", &writes);
-}
 
 #[test]
 fn grammar_and_complaints_are_the_same() {
@@ -142,17 +115,6 @@ fn random_chains_end_up_the_same() {
             assert_eq!(held(&twins.ours(top)), held(&twins.theirs(top)));
         }
     }
-}
-
-/// The guest disk, byte for byte.
-fn contents(image: &Path) -> Vec<u8> {
-    let raw = image.with_extension("contents");
-    run(tool("qemu-img")
-        .args(["convert", "-O", "raw"])
-        .args([image, &raw]));
-    let bytes = fs::read(&raw).unwrap();
-    fs::remove_file(raw).unwrap();
-    bytes
 }
 
 /// Bytes that the image itself holds.

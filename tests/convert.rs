@@ -16,22 +16,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 
+use common::inputs::Random;
 use common::{ours, output, run, tool};
 use same::Stand;
 
 /// Bytes of the disk that is converted; not a multiple of the larger clusters.
 const SIZE: u64 = (12 << 20) + 512;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
 
 /// A sparse disk with noise, text and written zeroes, from a sector to some clusters long.
 fn make_disk(path: &Path, seed: u64) {

@@ -8,15 +8,13 @@
 )]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use inputs::{Mapped, Scattered};
+use common::inputs::{Mapped, Scattered};
 use peak_alloc::PeakAlloc;
-use platter::image::{self, Format, ImageDriver, Qcow2Builder, Qcow2Options};
+use platter::image::{self, Before, Format, ImageDriver, Qcow2Builder, Qcow2Options};
 use platter::storage::{
     Fault, FaultStorage, FileStorage, LockMode, MemoryStorage, NewFile, Storage,
 };
@@ -82,7 +80,7 @@ fn tables_that_follow_each_other_are_read_sixteen_at_a_time() {
         "map: {} reads",
         file.reads()
     );
-    assert!(file.bytes() <= (tables + 1) * inputs::CLUSTER);
+    assert!(file.bytes() <= (tables + 1) * common::inputs::CLUSTER);
 
     file.reset();
     assert!(image.check(&Control::new()).unwrap().is_clean());
@@ -92,7 +90,7 @@ fn tables_that_follow_each_other_are_read_sixteen_at_a_time() {
         "check: {} reads",
         file.reads()
     );
-    assert!(file.bytes() <= (tables + 4) * inputs::CLUSTER);
+    assert!(file.bytes() <= (tables + 4) * common::inputs::CLUSTER);
 }
 
 #[test]
@@ -162,7 +160,8 @@ fn building_compressed_takes_little_memory() {
         ..Qcow2Options::default()
     };
     let took = peak(|| {
-        let mut builder = Qcow2Builder::new(options, Arc::clone(&storage) as _).unwrap();
+        let mut builder =
+            Qcow2Builder::new(options, Arc::clone(&storage) as _, Before::Nothing).unwrap();
         for cluster in 0..clusters {
             builder.place_compressed(cluster * 512, 300).unwrap();
         }

@@ -4,16 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use common::inputs::Random;
 use common::{run_tool, tool};
-use inputs::Random;
 use platter::Control;
 use platter::fs::change::{Change, change, check, minimum};
 use platter::fs::{FsKind, identify};

@@ -11,8 +11,6 @@
 mod common;
 #[path = "../fuzz/exercise.rs"]
 mod exercise;
-#[path = "common/inputs.rs"]
-mod inputs;
 #[path = "../fuzz/seeds.rs"]
 mod seeds;
 #[path = "common/tiny.rs"]
@@ -22,7 +20,7 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 
-use inputs::Random;
+use common::inputs::Random;
 
 /// Mutated inputs for each parser.
 const ROUNDS: usize = 2000;

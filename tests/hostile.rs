@@ -12,8 +12,6 @@
 mod common;
 #[path = "../fuzz/exercise.rs"]
 mod exercise;
-#[path = "common/inputs.rs"]
-mod inputs;
 #[path = "common/tiny.rs"]
 mod tiny;
 
@@ -23,7 +21,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inputs::Random;
+use common::inputs::Random;
 use peak_alloc::PeakAlloc;
 use platter::chain::{Chain, ChainOptions};
 use platter::image::{self, Format};

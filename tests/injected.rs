@@ -11,14 +11,12 @@
 )]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use inputs::Random;
+use common::inputs::Random;
 use platter::image::{self, Amendment, BitmapEdit, Format, ImageWriter, Preallocation, Repair};
 use platter::image::{SnapshotSelector, WritableFiles};
 use platter::storage::{Calls, Failure, Fault, MemoryStorage, Storage, WritableStorage};

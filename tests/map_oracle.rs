@@ -8,16 +8,14 @@
 )]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use common::inputs::{Random, Scattered};
 use common::{output, run, scratch, tool};
-use inputs::{Random, Scattered};
 use platter::chain::{Chain, ChainOptions, MapDetail, MapEntry};
 use platter::storage::Storage;
 use platter::units::HostOffset;

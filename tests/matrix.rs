@@ -12,8 +12,6 @@
 )]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 #[path = "matrix/steps.rs"]
 mod steps;
 #[path = "matrix/world.rs"]

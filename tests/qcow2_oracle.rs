@@ -21,6 +21,7 @@ use platter::storage::{FileStorage, LockMode, Storage};
 use platter::units::{GuestOffset, KIB, MIB};
 use serde_json::Value;
 
+use common::inputs::Random;
 use common::{run, run_tool, scratch, tool};
 
 /// How an image is made: options of `qemu-img create`, and what `qemu-io` then does to it.
@@ -315,24 +316,6 @@ fn threads_read_what_one_reads() {
                 });
             }
         });
-    }
-}
-
-/// Seeded, so that a failure comes again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
     }
 }
 

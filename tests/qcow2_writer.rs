@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use common::inputs::Random;
 use common::{output, run_tool, scratch, tool};
 use platter::Control;
 use platter::chain::{Chain, ChainOptions};
@@ -24,23 +25,6 @@ use platter::units::GuestOffset;
 /// One test at a time: a program that another thread is just starting holds our locks until it
 /// runs.
 static ALONE: Mutex<()> = Mutex::new(());
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Options {

@@ -12,43 +12,21 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use common::chains::{self, Layer, Random};
+use common::chains::{self, Layer};
 use common::holder::Holder;
+use common::inputs::Random;
+use common::qemu::{self, contents, img, io};
 use common::twins::Twins;
 use common::{ours, output, run, scratch, tool};
 use platter::chain::{Chain, ChainOptions};
 use platter::op::rebase::{RebasePlan, likely_backing_files};
 use platter::{Control, Stop};
 
-fn img(folder: &Path, line: &str) {
-    run(tool("qemu-img")
-        .args(line.split_whitespace())
-        .current_dir(folder));
-}
-
-fn io(folder: &Path, format: &str, image: &str, commands: &[&str]) {
-    let mut writes = tool("qemu-io");
-    writes.args(["-f", format]).current_dir(folder);
-    for command in commands {
-        writes.args(["-c", command]);
-    }
-    run(writes.arg(image));
-}
-
-/// base.raw (8 MiB) <- mid.qcow2 <- top.qcow2 (16 MiB), and other.raw.
+/// Those of [`qemu::three`], and other.raw, which has the content of base.raw.
 fn three(folder: &Path) {
-    for name in ["base.raw", "other.raw"] {
-        img(folder, &format!("create -q -f raw {name} 8M"));
-        io(folder, "raw", name, &["write -P 1 0 4M"]);
-    }
-    img(folder, "create -q -f qcow2 -b base.raw -F raw mid.qcow2");
-    io(folder, "qcow2", "mid.qcow2", &["write -P 2 1M 1M"]);
-    img(
-        folder,
-        "create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 16M",
-    );
-    let writes = ["write -P 3 2M 1M", "write -z 3M 512k"];
-    io(folder, "qcow2", "top.qcow2", &writes);
+    qemu::three(folder);
+    img(folder, "create -q -f raw other.raw 8M");
+    io(folder, "raw", "other.raw", &["write -P 1 0 4M"]);
 }
 
 #[test]
@@ -209,17 +187,6 @@ fn new_backing(folder: &Path, random: &mut Random, layers: &[Layer]) -> Option<L
             Some(layer)
         }
     }
-}
-
-/// The guest disk, byte for byte.
-fn contents(image: &Path) -> Vec<u8> {
-    let raw = image.with_extension("contents");
-    run(tool("qemu-img")
-        .args(["convert", "-O", "raw"])
-        .args([image, &raw]));
-    let bytes = fs::read(&raw).unwrap();
-    fs::remove_file(raw).unwrap();
-    bytes
 }
 
 /// Under our own name, snapshots that read differently afterwards are told of.

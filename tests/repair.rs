@@ -12,8 +12,6 @@
 mod common;
 #[path = "common/damaged.rs"]
 mod damaged;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -23,9 +21,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use common::inputs::Random;
 use common::{scratch, tool};
 use damaged::{Layout, VARIANTS as ALL, Variant, at_random, be64, damages, put};
-use inputs::Random;
 use platter::image::{self, CheckReport, Format, ImageDriver};
 use platter::storage::{MemoryStorage, Storage};
 use platter::units::GuestOffset;

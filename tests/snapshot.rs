@@ -4,19 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/inputs.rs"]
-mod inputs;
 
 use std::fs;
 use std::path::Path;
 
+use common::inputs::Random;
+use common::qemu::img;
 use common::twins::Twins;
-use inputs::Random;
-
-fn img(folder: &Path, line: &str) -> String {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    common::run(common::tool("qemu-img").args(words).current_dir(folder))
-}
 
 fn ours(folder: &Path, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();

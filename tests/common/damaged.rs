@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::common::inputs::Random;
 use crate::common::{self, run_tool, tool};
-use crate::inputs::Random;
 
 /// A kind of image: how `qemu-img create` makes it and what is done with it then.
 pub(crate) struct Variant {

@@ -47,6 +47,11 @@ impl Random {
         self.next() % bound
     }
 
+    /// One of `items`, of which there are some.
+    pub(crate) fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len() as u64) as usize]
+    }
+
     /// Brings `items` into random order.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {

@@ -13,6 +13,8 @@ pub(crate) mod chains;
 pub(crate) mod disk;
 pub(crate) mod fixtures;
 pub(crate) mod holder;
+pub(crate) mod inputs;
+pub(crate) mod qemu;
 pub(crate) mod twins;
 pub(crate) mod volume;
 

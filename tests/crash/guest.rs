@@ -6,8 +6,8 @@ use platter::image::ImageWriter;
 use platter::storage::{MemoryStorage, WriteLog};
 use platter::units::GuestOffset;
 
+use crate::common::inputs::Random;
 use crate::harness::{Effort, Tally, examine};
-use crate::inputs::Random;
 use crate::model::History;
 use crate::subject::{Files, Judge, create};
 

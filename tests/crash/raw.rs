@@ -7,9 +7,9 @@ use platter::image::{self, Format, ImageWriter, Preallocation, WritableFiles};
 use platter::storage::{Storage, WritableStorage, WriteLog};
 use platter::units::GuestOffset;
 
+use crate::common::inputs::Random;
 use crate::guest::noise;
 use crate::harness::{Effort, Tally, Verdict, examine};
-use crate::inputs::Random;
 use crate::model::History;
 
 const SIZE: usize = 256 << 10;

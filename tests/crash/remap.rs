@@ -7,9 +7,9 @@ use platter::storage::{MemoryStorage, Move, WriteLog, vacated};
 use platter::units::GuestOffset;
 use platter::{Control, ErrorKind, Stop};
 
+use crate::common::inputs::Random;
 use crate::guest::{IMAGES, noise};
 use crate::harness::{Effort, Tally, examine};
-use crate::inputs::Random;
 use crate::subject::{Files, Judge, create};
 
 /// Moves in a row, each time several at once.

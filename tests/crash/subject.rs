@@ -9,8 +9,8 @@ use platter::storage::{Crash, MemoryStorage, Storage, WritableStorage};
 use platter::units::GuestOffset;
 
 use crate::common;
+use crate::common::inputs::Random;
 use crate::harness::{Effort, QemuSample, Verdict};
-use crate::inputs::Random;
 
 /// An image in memory, as `qemu-img create` makes it.
 pub(crate) fn create(options: &str, size: &str, backing: Option<&[u8]>) -> Vec<u8> {

@@ -10,8 +10,8 @@ use platter::chain::{Chain, ChainOptions};
 use platter::image::{Format, SnapshotSelector};
 use platter::storage::Storage;
 
+use crate::common::inputs::Random;
 use crate::common::{ours, output, run, scratch, tool};
-use crate::inputs::Random;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
