@@ -7,37 +7,19 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use common::device::Device;
 use common::{ours, output, run, scratch, tool};
 
 const MIB: usize = 1 << 20;
 
-/// A loop device until this is dropped.
-struct Device(PathBuf);
-
-impl Device {
-    /// Of 24 MiB, full of noise. `None` where none can be had.
-    fn new(folder: &Path, name: &str) -> Option<Self> {
-        let file = folder.join(name);
-        fs::write(&file, vec![0x5a; 24 * MIB]).unwrap();
-        let made = output(tool("losetup").args(["-f", "--show"]).arg(&file));
-        if made.status.success() {
-            let path = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-            return Some(Self(PathBuf::from(path)));
-        }
-        let why = String::from_utf8_lossy(&made.stderr).into_owned();
-        assert!(std::env::var_os("CI").is_none(), "no loop device: {why}");
-        eprintln!("NOT TESTED, block devices: no loop device: {why}");
-        None
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = output(tool("losetup").arg("-d").arg(&self.0));
-    }
+/// Of 24 MiB, full of noise. `None` where none can be had.
+fn device(folder: &Path, name: &str) -> Option<Device> {
+    let file = folder.join(name);
+    fs::write(&file, vec![0x5a; 24 * MIB]).unwrap();
+    Device::of(&file)
 }
 
 fn with(mut command: Command, words: &[&str], paths: &[&Path]) -> Command {
@@ -67,10 +49,10 @@ fn make_disk(path: &Path) {
 fn a_device_is_a_target_and_a_source() {
     let folder = scratch();
     let folder = folder.path();
-    let Some(device) = Device::new(folder, "device") else {
+    let Some(device) = device(folder, "device") else {
         return;
     };
-    let device = device.0.as_path();
+    let device = device.node();
     let (disk, back) = (folder.join("disk.raw"), folder.join("back"));
     make_disk(&disk);
     // The device is longer than the disk: only its start is compared.
@@ -105,10 +87,10 @@ fn a_device_is_a_target_and_a_source() {
 fn an_image_on_a_device_is_made_and_changed() {
     let folder = scratch();
     let folder = folder.path();
-    let Some(device) = Device::new(folder, "device") else {
+    let Some(device) = device(folder, "device") else {
         return;
     };
-    let device = device.0.as_path();
+    let device = device.node();
     platter(&["create", "-q", "-f", "qcow2"], &[device, Path::new("8M")]);
     judge(&["check", "-q", "-f", "qcow2"], &[device]);
     let io = |command: &str| {
@@ -140,10 +122,10 @@ fn an_image_on_a_device_is_made_and_changed() {
 fn an_overlay_on_a_device_is_committed() {
     let folder = scratch();
     let folder = folder.path();
-    let Some(device) = Device::new(folder, "device") else {
+    let Some(device) = device(folder, "device") else {
         return;
     };
-    let (device, base) = (device.0.as_path(), folder.join("base.raw"));
+    let (device, base) = (device.node(), folder.join("base.raw"));
     make_disk(&base);
     let mut create = tool("qemu-img");
     create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]);

@@ -11,6 +11,7 @@
 
 mod common;
 
+use common::device::Device;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -111,6 +112,8 @@ impl Installed {
 #[derive(Debug, Default)]
 struct Needs {
     fixtures: Vec<String>,
+    /// The file whose bytes a block device has: `$DEVICE`.
+    device: Option<String>,
     open: Vec<String>,
     /// For the driver: `--env K=V`, `--setting K=V`, `--size WxH`.
     options: Vec<String>,
@@ -126,6 +129,7 @@ fn parse_needs(text: &str) -> Result<Needs, Failed> {
         let value = value.trim().to_owned();
         match key {
             "fixture" => needs.fixtures.push(value),
+            "device" => needs.device = Some(value),
             "open" => needs.open.push(value),
             "env" | "setting" | "size" => needs.options.extend([format!("--{key}"), value]),
             _ => return Err(format!("'#:{line}': no such key").into()),
@@ -146,16 +150,28 @@ fn run_steps(file: &Path, installed: &Installed) -> Result<(), Failed> {
         .join(file.file_stem().unwrap_or_default());
     let mut tmp = OsString::from("TMP=");
     tmp.push(scratch.path());
+    let mut defines: Vec<OsString> = vec!["--define".into(), tmp];
 
+    let device = match &needs.device {
+        Some(name) => match Device::of(&scratch.path().join(name)) {
+            Some(device) => Some(device),
+            None => return Ok(()),
+        },
+        None => None,
+    };
     let mut driver = driver();
+    if let Some(device) = &device {
+        let mut define = OsString::from("DEVICE=");
+        define.push(device.node());
+        defines.extend(["--define".into(), define]);
+    }
     driver
         .arg(common::root().join("tests/uidrive/uidrive.py"))
         .arg("run")
         .arg(file)
         .arg("--artifacts")
         .arg(&artifacts)
-        .arg("--define")
-        .arg(tmp)
+        .args(defines)
         .args(["--wm", "xfwm4"])
         .args(
             installed

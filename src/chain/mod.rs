@@ -32,7 +32,7 @@ use crate::image::{
 };
 #[cfg(doc)]
 use crate::storage::LockMode;
-use crate::storage::{FileStorage, Storage, WritableStorage};
+use crate::storage::{FileStamp, FileStorage, Storage, WritableStorage};
 
 /// How a chain is opened.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,8 @@ pub struct Link {
     pub reference: Option<FileReference>,
     /// The local file that is meant, as far as the name means one.
     pub path: Option<PathBuf>,
+    /// What the file was when it was opened, before anything was read of it.
+    pub stamp: Option<FileStamp>,
     /// Length of the file in bytes, where it could be asked.
     pub file_size: Option<u64>,
     /// Bytes allocated on the host, where it could be asked; with those of the data file.

@@ -243,6 +243,7 @@ impl OpenFile {
         Link {
             reference,
             path: Some(path.to_path_buf()),
+            stamp: self.storage.stamp().ok(),
             file_size: self.storage.size().ok(),
             allocated_size: self.storage.allocated().ok().flatten(),
             holders: self.holders.clone(),
@@ -262,6 +263,7 @@ impl Link {
         Self {
             reference: Some(reference),
             path: None,
+            stamp: None,
             file_size: None,
             allocated_size: None,
             holders: Vec::new(),

@@ -1,5 +1,6 @@
 //! Engine values in translated words.
 
+mod estimate;
 mod operation;
 
 use platter::chain::LinkProblem;
@@ -8,6 +9,7 @@ use platter::image::Format;
 use platter::table::TableKind;
 use platter::{Error, ErrorKind};
 
+pub(crate) use estimate::estimate;
 pub(crate) use operation::{operation_error, phase, phrase, warning};
 
 use crate::i18n::{fill, gettext};

@@ -43,6 +43,7 @@ mod start_page;
 mod subject;
 mod switch_form;
 mod sys;
+mod trash;
 mod widgets;
 
 use anyhow::Context;

@@ -2,8 +2,9 @@
 //! `PLATTER_METRICS` is set; then lines `METRIC key=value…` go to standard output, and the action
 //! `app.metrics` prints the stalls since the last time.
 //!
-//! Beside the time on the clock stands that which the main thread really computed: it is the same
-//! on a busy machine, so that tests can set limits.
+//! Beside the time on the clock stands that which the main thread really computed, and that which it
+//! was busy: the time on the clock without the waiting for a processor, so computing and blocking
+//! calls. Both are the same on a busy machine, so that tests can set limits.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -24,7 +25,7 @@ pub(crate) fn mark(what: &str) {
         say(&format!(
             "METRIC mark what={what} ms={} cpu_ms={}",
             milliseconds(elapsed),
-            milliseconds(computed())
+            milliseconds(account().computed)
         ));
     }
 }
@@ -37,7 +38,7 @@ pub(crate) fn install(app: &adw::Application, window: &impl IsA<gtk::Window>) {
     mark_first_frame(window.upcast_ref());
     let stalls = Rc::new(Stalls::default());
     stalls.last_beat.set(glib::monotonic_time());
-    stalls.last_computed.set(computed());
+    stalls.last_account.set(account());
     let beating = Rc::clone(&stalls);
     let beat = Duration::from_micros(HEARTBEAT_MICROSECONDS.into());
     glib::timeout_add_local_full(beat, glib::Priority::HIGH, move || {
@@ -53,8 +54,9 @@ pub(crate) fn install(app: &adw::Application, window: &impl IsA<gtk::Window>) {
 struct Stalls {
     last_beat: Cell<i64>,
     longest: Cell<i64>,
-    last_computed: Cell<i64>,
+    last_account: Cell<Account>,
     longest_computed: Cell<i64>,
+    longest_busy: Cell<i64>,
     over_limit: Cell<u32>,
 }
 
@@ -63,10 +65,13 @@ impl Stalls {
         let now = glib::monotonic_time();
         let late = now - self.last_beat.replace(now) - i64::from(HEARTBEAT_MICROSECONDS);
         self.longest.set(self.longest.get().max(late));
-        let computed = computed();
-        let since = computed - self.last_computed.replace(computed);
+        let account = account();
+        let before = self.last_account.replace(account);
+        let computed = account.computed - before.computed;
         self.longest_computed
-            .set(self.longest_computed.get().max(since));
+            .set(self.longest_computed.get().max(computed));
+        let busy = late - (account.waited - before.waited);
+        self.longest_busy.set(self.longest_busy.get().max(busy));
         if late > STALL_MICROSECONDS {
             self.over_limit.set(self.over_limit.get() + 1);
         }
@@ -74,9 +79,10 @@ impl Stalls {
 
     fn report(&self) {
         say(&format!(
-            "METRIC stalls longest_ms={} longest_cpu_ms={} over50={}",
+            "METRIC stalls longest_ms={} longest_cpu_ms={} longest_busy_ms={} over50={}",
             milliseconds(self.longest.replace(0)),
             milliseconds(self.longest_computed.replace(0)),
+            milliseconds(self.longest_busy.replace(0)),
             self.over_limit.replace(0)
         ));
     }
@@ -114,12 +120,24 @@ fn start_time() -> i64 {
     })
 }
 
-/// Microseconds that this thread has computed, by the kernel's account; 0 where it keeps none.
-fn computed() -> i64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split_whitespace().next()?.parse::<i64>().ok())
-        .map_or(0, |nanoseconds| nanoseconds / 1000)
+/// Microseconds of this thread's life, by the kernel's account; 0 where it keeps none.
+#[derive(Clone, Copy, Default)]
+struct Account {
+    /// It computed.
+    computed: i64,
+    /// It was ready to, and others had the processors.
+    waited: i64,
+}
+
+fn account() -> Account {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut fields = text
+        .split_whitespace()
+        .map(|field| field.parse::<i64>().unwrap_or(0) / 1000);
+    Account {
+        computed: fields.next().unwrap_or(0),
+        waited: fields.next().unwrap_or(0),
+    }
 }
 
 fn milliseconds(microseconds: i64) -> String {

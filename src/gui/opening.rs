@@ -6,7 +6,7 @@ use std::sync::Arc;
 use platter::chain::{Chain, ChainOptions, FolderIndex, OpenPolicy};
 use platter::inspect::Contents;
 use platter::op::edit;
-use platter::storage::{FileStorage, LockMode, Storage};
+use platter::storage::{FileStamp, FileStorage, LockMode, Storage};
 use platter::{Control, Error, Stop};
 
 use crate::session::{Fact, Failure};
@@ -25,9 +25,12 @@ pub(crate) struct Opening {
 impl Opening {
     /// Header, then chain, then contents, each handed to `emit` as soon as it is known.
     pub(crate) fn read_image(&self, emit: impl Fn(Fact)) {
+        let stamp = FileStamp::of(&self.path).ok();
         match self.read_stages(&emit) {
             Ok(()) | Err(Stop::Cancelled) => {}
-            Err(Stop::Failed(error)) => emit(Fact::Failed(Arc::new(self.explain(error)))),
+            Err(Stop::Failed(error)) => {
+                emit(Fact::Failed(Arc::new(self.explain(error, stamp))));
+            }
         }
     }
 
@@ -74,13 +77,14 @@ impl Opening {
     }
 
     /// What the content looks like explains best why it cannot be opened.
-    fn explain(&self, error: Error) -> Failure {
+    fn explain(&self, error: Error, stamp: Option<FileStamp>) -> Failure {
         let format = FileStorage::open(&self.path, LockMode::Peek)
             .and_then(|storage| platter::image::probe(&storage))
             .map(|probe| probe.format);
         Failure {
             error,
             format: format.ok(),
+            stamp,
         }
     }
 }

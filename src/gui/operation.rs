@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use platter::job::Work;
 use platter::op::plan::Plan;
+use platter::op::sample::Effort;
 use platter::{Control, Stop};
 use relm4::gtk::{self, prelude::*};
 use relm4::{Component, ComponentController, Sender};
@@ -48,8 +49,28 @@ pub(crate) struct After {
     pub(crate) trial: Option<Draft>,
     /// It has applied the edits that waited for the image that it changed.
     pub(crate) applies_edits: bool,
+    /// What its result is asked about.
+    pub(crate) asks: Option<Asks>,
+    /// What is tried a little of, to say how long it will take.
+    pub(crate) effort: Option<Effort>,
     /// Where it leaves what a comparison has found.
     pub(crate) compared: Option<Arc<OnceLock<Arc<Comparison>>>>,
+}
+
+/// The question that follows from what an operation has found, made when it is over.
+#[derive(Clone)]
+pub(crate) struct Asks(Arc<AskNow>);
+
+type AskNow = dyn Fn() -> Option<Request> + Send + Sync;
+
+impl Asks {
+    pub(crate) fn new(ask: impl Fn() -> Option<Request> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    pub(crate) fn request(&self) -> Option<Request> {
+        (self.0)()
+    }
 }
 
 /// What is offered in passing when an operation is over.
@@ -143,6 +164,12 @@ where
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Operation").field(&self.plan.title).finish()
+    }
+}
+
+impl fmt::Debug for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asks")
     }
 }
 

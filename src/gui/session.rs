@@ -11,6 +11,7 @@ use platter::chain::{Chain, FolderIndex, Link, OpenPolicy};
 use platter::image::Format;
 use platter::inspect::Contents;
 use platter::op::edit::{Pending, Refused, Unfinished, preview};
+use platter::storage::FileStamp;
 
 use crate::comparison::Comparison;
 
@@ -38,6 +39,8 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// What the content looks like, where it could be asked.
     pub(crate) format: Option<Format>,
+    /// What the file was before it was tried; `None` where there was none.
+    pub(crate) stamp: Option<FileStamp>,
 }
 
 /// An open image: a snapshot of what is known of it. Cheap to clone; replaced, never changed.
@@ -409,6 +412,7 @@ mod tests {
         Fact::Failed(Arc::new(Failure {
             error: Error::corrupt("no"),
             format: None,
+            stamp: None,
         }))
     }
 

@@ -14,6 +14,7 @@ pub mod rebase;
 pub mod repair;
 pub mod resize;
 pub mod resize_disk;
+pub mod sample;
 pub mod snapshot;
 pub mod warning;
 mod write_behind;

@@ -242,9 +242,15 @@ pub fn gauge(share: &Share, rect: Rect, least: i64) -> impl Iterator<Item = (Cla
         heights[class as usize] = height;
         given += height;
     }
-    // Rounding leaves a few pixels over or short; the tallest class settles it.
-    if let Some(tallest) = heights.iter_mut().max() {
-        *tallest = (*tallest + rect.height - given).max(0);
+    // Rounding leaves a few pixels over; the tallest class gets them. What the small ones have too
+    // much, whichever is the tallest then gives.
+    while let Some(tallest) = heights.iter_mut().max()
+        && given != rect.height
+        && (given < rect.height || *tallest > 1)
+    {
+        let step = (rect.height - given).max(-1);
+        *tallest += step;
+        given += step;
     }
     let mut bottom = rect.y + rect.height;
     Class::ALL

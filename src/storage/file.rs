@@ -13,6 +13,7 @@ use rustix::fs::{SeekFrom, seek};
 
 pub use write::is_disk_full;
 
+use super::FileStamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::holders::holders;
 use crate::storage::lock::{self, LockMode};
@@ -57,6 +58,14 @@ pub struct FileStorage {
 }
 
 impl FileStorage {
+    /// What the file is now.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub fn stamp(&self) -> io::Result<FileStamp> {
+        Ok(FileStamp::from(&self.file.metadata()?))
+    }
+
     /// Opens `path` for reading, and for writing where `lock` is for that, after taking the locks
     /// of `lock`. A block device is opened for writing only when nothing else holds it (a mount, a
     /// device mapper).

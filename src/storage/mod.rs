@@ -12,6 +12,7 @@ mod memory;
 mod moves;
 mod new_file;
 mod runs;
+mod stamp;
 mod sys;
 mod window;
 
@@ -29,7 +30,8 @@ pub use lock::LockMode;
 pub use log::{Change, Crash, CrashFile, CrashPlan, Crashes, LogStorage, Loss, Record, WriteLog};
 pub use memory::MemoryStorage;
 pub use moves::{Move, check_moves, vacated};
-pub use new_file::NewFile;
+pub use new_file::{NewFile, rename_to_free_name};
+pub use stamp::FileStamp;
 pub use window::{WindowStorage, WritableWindow};
 
 pub(crate) use runs::Joiner;

@@ -147,14 +147,22 @@ impl NewFile {
             }
             return std::fs::rename(&self.part, &self.target);
         }
-        match renameat_with(CWD, &self.part, CWD, &self.target, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                // Without the flag a hard link does the same: it never replaces.
-                std::fs::hard_link(&self.part, &self.target)?;
-                std::fs::remove_file(&self.part)
-            }
-            result => result.map_err(io::Error::from),
+        rename_to_free_name(&self.part, &self.target)
+    }
+}
+
+/// Renames a file, on one file system, and takes no other's place.
+///
+/// # Errors
+/// As `rename(2)`; [`io::ErrorKind::AlreadyExists`] when the name is taken.
+pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            // Without the flag a hard link does the same: it never replaces.
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
         }
+        result => result.map_err(io::Error::from),
     }
 }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub(crate) mod chains;
+pub(crate) mod device;
 pub(crate) mod disk;
 pub(crate) mod fixtures;
 pub(crate) mod holder;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use platter::Stop;
 use platter::chain::OpenPolicy;
 
-use super::watching::Prints;
+use super::watching::Stamps;
 use crate::image_operation::ImageOperation;
 use crate::jobs::JobsOutput;
 use crate::operation::{Operation, Request};
@@ -94,7 +94,7 @@ pub(crate) enum AppCommand {
         fact: Fact,
     },
     /// The files of this image as they are now.
-    FilesSeen(DocumentId, Prints),
+    FilesSeen(DocumentId, Stamps),
     /// An operation that needs no dialog has been looked at.
     DrawnUp(Result<Operation, Stop>),
 }

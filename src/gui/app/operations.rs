@@ -173,6 +173,7 @@ impl App {
                 opens,
                 applied,
                 compared,
+                asks,
             } => {
                 self.operations.writing.retain(|(known, ..)| *known != id);
                 for path in writes.iter().filter(|_| applied) {
@@ -187,6 +188,9 @@ impl App {
                 match opens {
                     Some(path) => self.open_paths(&[path], widgets, sender),
                     None => self.show_session(widgets),
+                }
+                if let Some(request) = asks {
+                    self.operate(request, root, sender);
                 }
             }
             JobsOutput::Toast { text, offer } => widgets.toast(&text, offer, sender),

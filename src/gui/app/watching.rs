@@ -6,11 +6,10 @@
 //! the time; its banner offers to read it again instead.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use platter::storage::FileStamp;
 use relm4::ComponentSender;
 use relm4::gtk::{gio, glib, prelude::*};
 
@@ -20,18 +19,8 @@ use crate::session::{Document, DocumentId};
 /// How long after a change it is looked at: programs write in many steps.
 const SETTLING: Duration = Duration::from_millis(400);
 
-/// What a file was when it was read.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Print {
-    /// Another number is another file.
-    id: (u64, u64),
-    /// Seconds and nanoseconds of the last change.
-    modified: (i64, i64),
-    length: u64,
-}
-
 /// The files of a chain as they were; `None` for what was not there.
-pub(crate) type Prints = Vec<Option<Print>>;
+pub(crate) type Stamps = Vec<Option<FileStamp>>;
 
 /// Which images are watched.
 #[derive(Default)]
@@ -41,7 +30,7 @@ struct Watch {
     files: Vec<PathBuf>,
     /// They tell as long as they live.
     _monitors: Vec<gio::FileMonitor>,
-    known: Option<Prints>,
+    known: Stamps,
     /// A look is due.
     due: bool,
 }
@@ -51,31 +40,36 @@ impl Watching {
         self.0.remove(&id);
     }
 
-    /// Takes note of the files as they were read. Answers whether that is another answer than the
-    /// last one.
-    fn take(&mut self, id: DocumentId, prints: Prints) -> Option<(Prints, Prints)> {
+    /// Takes note of the files as they are. Answers what they were and are, where that differs.
+    fn take(&mut self, id: DocumentId, stamps: Stamps) -> Option<(Stamps, Stamps)> {
         let watch = self.0.get_mut(&id)?;
-        let before = watch.known.replace(prints.clone())?;
-        (before != prints).then_some((before, prints))
+        let before = std::mem::replace(&mut watch.known, stamps.clone());
+        (before != stamps).then_some((before, stamps))
     }
 }
 
 /// The files as they are. Blocks.
-fn prints(files: &[PathBuf]) -> Prints {
-    let print = |path: &PathBuf| {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Print {
-            id: (metadata.dev(), metadata.ino()),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            length: metadata.len(),
-        })
+fn stamps(files: &[PathBuf]) -> Stamps {
+    let stamp = |path: &PathBuf| FileStamp::of(path).ok();
+    files.iter().map(stamp).collect()
+}
+
+/// The files of a document, and what they were when they were read.
+fn files_of(document: &Document) -> (Vec<PathBuf>, Stamps) {
+    let Some(chain) = document.full_chain() else {
+        let failure = document.failure.as_deref();
+        let stamp = failure.and_then(|failure| failure.stamp);
+        return (vec![document.path.clone()], vec![stamp]);
     };
-    files.iter().map(print).collect()
+    let below = chain.links().iter().skip(1);
+    let below = below.filter_map(|link| Some((link.path.clone()?, link.stamp)));
+    let own = (document.path.clone(), chain.active().stamp);
+    std::iter::once(own).chain(below).unzip()
 }
 
 /// Whether a file came, went, or is another one.
-fn are_other_files(before: &Prints, now: &Prints) -> bool {
-    let id = |print: &Option<Print>| print.as_ref().map(|print| print.id);
+fn are_other_files(before: &Stamps, now: &Stamps) -> bool {
+    let id = |stamp: &Option<FileStamp>| stamp.map(|stamp| stamp.id);
     before.len() != now.len() || before.iter().zip(now).any(|(one, two)| id(one) != id(two))
 }
 
@@ -83,22 +77,21 @@ impl App {
     /// Watches the files of a document, from the moment that its chain is known.
     pub(super) fn watch(&mut self, document: &Document, sender: &ComponentSender<Self>) {
         let id = document.id;
-        let mut files = vec![document.path.clone()];
-        let links = document.full_chain().into_iter().flat_map(|it| it.links());
-        files.extend(links.skip(1).filter_map(|link| link.path.clone()));
-        let known = self.watching.0.get(&id).map(|watch| &watch.files);
-        if known != Some(&files) {
+        let (files, stamps) = files_of(document);
+        let watched = self.watching.0.get_mut(&id);
+        if let Some(watch) = watched.filter(|watch| watch.files == files) {
+            watch.known = stamps;
+        } else {
             let monitors = files.iter().filter_map(|path| monitor(path, id, sender));
             let watch = Watch {
                 _monitors: monitors.collect(),
                 files: files.clone(),
-                known: None,
+                known: stamps,
                 due: false,
             };
             self.watching.0.insert(id, watch);
-        } else if let Some(watch) = self.watching.0.get_mut(&id) {
-            watch.known = None;
         }
+        // What changed while they were read told nobody.
         self.look_at_files(id, files, sender);
     }
 
@@ -128,7 +121,7 @@ impl App {
         let output = sender.command_sender().clone();
         self.background.run(move || {
             // The window may be gone by now.
-            let _ = output.send(AppCommand::FilesSeen(id, prints(&files)));
+            let _ = output.send(AppCommand::FilesSeen(id, stamps(&files)));
         });
     }
 
@@ -136,11 +129,11 @@ impl App {
     pub(super) fn files_seen(
         &mut self,
         id: DocumentId,
-        prints: Prints,
+        stamps: Stamps,
         widgets: &AppWidgets,
         sender: &ComponentSender<Self>,
     ) {
-        let Some((before, now)) = self.watching.take(id, prints) else {
+        let Some((before, now)) = self.watching.take(id, stamps) else {
             return;
         };
         let documents = self.session.documents();
@@ -184,6 +177,8 @@ fn monitor(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -191,23 +186,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.raw");
         let files = [path.clone()];
-        assert_eq!(prints(&files), [None]);
+        assert_eq!(stamps(&files), [None]);
         fs::write(&path, "1").unwrap();
-        let first = prints(&files);
+        let first = stamps(&files);
         fs::write(&path, "22").unwrap();
-        let second = prints(&files);
+        let second = stamps(&files);
         assert_ne!(first, second);
         assert!(!are_other_files(&first, &second));
         let other = folder.path().join("b.raw");
         fs::write(&other, "22").unwrap();
         fs::rename(&other, &path).unwrap();
-        assert!(are_other_files(&second, &prints(&files)));
+        assert!(are_other_files(&second, &stamps(&files)));
         fs::remove_file(&path).unwrap();
-        assert!(are_other_files(&second, &prints(&files)));
+        assert!(are_other_files(&second, &stamps(&files)));
     }
 
     #[test]
-    fn what_is_seen_first_is_no_change() {
+    fn what_was_read_is_no_change_and_anything_else_is() {
         let mut watching = Watching::default();
         let mut session = crate::session::Session::default();
         session.open(std::path::Path::new("/a"));
@@ -217,18 +212,14 @@ mod tests {
             Watch {
                 files: vec!["/a".into()],
                 _monitors: Vec::new(),
-                known: None,
+                known: vec![None],
                 due: false,
             },
         );
         assert!(watching.take(id, vec![None]).is_none());
-        assert!(watching.take(id, vec![None]).is_none());
-        let there = Some(Print {
-            id: (1, 2),
-            modified: (3, 4),
-            length: 5,
-        });
+        let there = FileStamp::of(std::path::Path::new("/")).ok();
         assert!(watching.take(id, vec![there]).is_some());
+        assert!(watching.take(id, vec![there]).is_none());
         watching.forget(id);
         assert!(watching.take(id, vec![None]).is_none());
     }

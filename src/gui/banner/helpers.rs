@@ -230,6 +230,7 @@ mod tests {
                 format: None,
             }),
             path: path.map(PathBuf::from),
+            stamp: None,
             file_size: None,
             allocated_size: None,
             holders: Vec::new(),

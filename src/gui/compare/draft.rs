@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use platter::chain::{Chain, ChainOptions};
+use platter::disk::Disk;
 use platter::inspect::Contents;
 use platter::job::Outcome;
 use platter::op::difference::{Differences, differences};
 use platter::op::plan::{Plan, command_line, name_of};
+use platter::op::sample::Effort;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::storage::Storage;
 use platter::{Control, Error, ErrorKind, Result, Stop};
@@ -23,8 +25,7 @@ const LISTED: usize = 10_000;
 pub(super) fn draft(subject: Subject, other: PathBuf) -> Draft {
     Draft::new(move |_| {
         let (one, two) = (subject.look()?, open(&subject, &other)?);
-        one.disk()?;
-        two.disk()?;
+        let disks = [one.disk()?, two.disk()?];
         if one.active().path.is_some() && one.active().path == two.active().path {
             let same = "an image is equal to itself";
             return Err(Error::new(ErrorKind::InvalidInput, same).into());
@@ -33,6 +34,7 @@ pub(super) fn draft(subject: Subject, other: PathBuf) -> Draft {
         let (subject, other) = (subject.clone(), other.clone());
         let compared = Arc::default();
         let after = After {
+            effort: Some(effort(&[&one, &two], disks)),
             compared: Some(Arc::clone(&compared)),
             ..After::default()
         };
@@ -42,6 +44,19 @@ pub(super) fn draft(subject: Subject, other: PathBuf) -> Draft {
             after,
         })
     })
+}
+
+/// What both files hold is read.
+fn effort(chains: &[&Chain], disks: [Disk; 2]) -> Effort {
+    let links = chains.iter().flat_map(|chain| chain.links());
+    let held = links.filter_map(|link| link.allocated_size);
+    let disks = disks.map(|disk| -> Arc<dyn Storage> { Arc::new(disk) });
+    Effort {
+        sources: disks.into(),
+        bytes: held.fold(0, u64::saturating_add),
+        compression: None,
+        target: None,
+    }
 }
 
 fn open(subject: &Subject, other: &Path) -> Result<Chain> {

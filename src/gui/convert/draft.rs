@@ -1,6 +1,7 @@
 //! What a copy of a disk in another format is to be, and making it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use platter::Control;
 use platter::chain::Chain;
@@ -10,6 +11,7 @@ use platter::op::convert::{ConvertOptions, Keep, NewTarget, convert_to_new};
 use platter::op::create::NewImage;
 use platter::op::measure::{MeasureTarget, Qcow2Layout, measure_chain};
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::sample::Effort;
 use platter::op::warning;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Error, ErrorKind, Stop};
@@ -48,16 +50,25 @@ pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
         }
         let chain = subject.look()?;
         // Says which file is missing, if one is.
-        chain.disk()?;
+        let disk = chain.disk()?;
         let plan = plan(&subject, &wish, &chain, control)?;
         let (subject, wish) = (subject.clone(), wish.clone());
+        let after = After {
+            opens: true,
+            effort: plan.space.as_ref().map(|space| Effort {
+                sources: vec![Arc::new(disk)],
+                bytes: space.bytes,
+                compression: wish
+                    .compress
+                    .then_some((wish.compression, wish.cluster_size)),
+                target: Some(wish.target.clone()),
+            }),
+            ..After::default()
+        };
         Ok(Operation {
             plan: Box::new(plan),
             work: Box::new(move |control| run(&subject, &wish, control)),
-            after: After {
-                opens: true,
-                ..After::default()
-            },
+            after,
         })
     })
 }

@@ -12,18 +12,22 @@ use super::draft::{Wish, draft};
 use super::{ConvertForm, ConvertFormWidgets, ConvertInput};
 use crate::file_chooser;
 use crate::format;
-use crate::i18n::gettext;
+use crate::i18n::{fill, gettext};
 use crate::image_choices;
 use crate::operation::FormOutput;
 use crate::subject::Subject;
 
-/// What the devices are called: "/dev/sdb · 16 GiB · SanDisk Ultra".
+/// What the devices are called: "/dev/sdb · 16 GiB · SanDisk Ultra · in use: /home".
 pub(super) fn devices(devices: &[BlockDevice]) -> gtk::StringList {
     let titles: Vec<String> = devices
         .iter()
         .map(|device| {
             let mut parts = vec![device.node.display().to_string(), format::size(device.size)];
             parts.extend(device.model.clone());
+            if !device.used_by.is_empty() {
+                let users = device.used_by.join(", ");
+                parts.push(fill(&gettext("in use: {users}"), &[("users", &users)]));
+            }
             parts.join(" · ")
         })
         .collect();

@@ -1,21 +1,75 @@
 //! Whether the metadata of an image is consistent; where it is not, the offer to repair it.
 
+use std::sync::{Arc, OnceLock};
+
 use platter::image::{self, CheckReport, Finding, Repair};
 use platter::job::Outcome;
 use platter::op::plan::{Findings, Plan, command_line};
 use platter::phrase::{Phrase, gettext_noop};
+use platter::storage::FileStamp;
 use platter::{Control, Error, ErrorKind, Stop};
 
-use crate::operation::{After, Draft, Operation};
+use crate::operation::{After, Asks, Draft, Operation, Request};
 use crate::subject::Subject;
 
 /// Findings that are shown one by one.
 const SHOWN: usize = 12;
 
-/// With `only_leaks`, what endangers data is left as it is.
-pub(super) fn draft(subject: Subject, only_leaks: bool) -> Draft {
+/// What a check has found, and of which state of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    report: CheckReport,
+    stamp: Option<FileStamp>,
+}
+
+impl Seen {
+    /// Looks at all of the image's metadata.
+    fn look(subject: &Subject, control: &Control) -> Result<Self, Stop> {
+        let stamp = FileStamp::of(&subject.path).ok();
+        let report = check(subject, control)?;
+        Ok(Self { report, stamp })
+    }
+
+    /// What is to be said now: another look, if the file is not what it was.
+    fn again(&self, subject: &Subject, control: &Control) -> Result<CheckReport, Stop> {
+        if self.stamp.is_some() && FileStamp::of(&subject.path).ok() == self.stamp {
+            return Ok(self.report.clone());
+        }
+        check(subject, control)
+    }
+}
+
+/// Checks, and then shows what `show` makes of what was found.
+pub(super) fn look(
+    subject: Subject,
+    show: impl Fn(Seen) -> Request + Clone + Send + Sync + 'static,
+) -> Draft {
+    Draft::new(move |_| {
+        let title = Phrase::new(gettext_noop("Check {name}")).text("name", subject.name());
+        let mut plan = Plan::new(title, Phrase::new(gettext_noop("Check")));
+        plan.reads = vec![subject.path.clone()];
+        let found: Arc<OnceLock<Seen>> = Arc::default();
+        let (seen, show) = (Arc::clone(&found), show.clone());
+        let subject = subject.clone();
+        Ok(Operation {
+            plan: Box::new(plan),
+            work: Box::new(move |control| {
+                // A job runs once.
+                let _ = found.set(Seen::look(&subject, control)?);
+                Ok(Outcome::default())
+            }),
+            after: After {
+                asks: Some(Asks::new(move || seen.get().cloned().map(&show))),
+                ..After::default()
+            },
+        })
+    })
+}
+
+/// Repairs what was `seen`. With `only_leaks`, what endangers data is left as it is.
+pub(super) fn draft(subject: Subject, seen: Seen, only_leaks: bool) -> Draft {
     Draft::new(move |control| {
-        let report = check(&subject, control)?;
+        let report = seen.again(&subject, control)?;
         let plan = plan(&subject, &report, only_leaks);
         let subject = subject.clone();
         let work = Box::new(move |control: &Control| repair(&subject, only_leaks, control));

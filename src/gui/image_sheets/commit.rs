@@ -7,6 +7,7 @@ use platter::job::Outcome;
 use platter::op::commit::{Commit, CommitPlan};
 use platter::op::flatten;
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::sample::Effort;
 use platter::op::warning::Warning;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Control, Error, ErrorKind, Result, Stop};
@@ -31,6 +32,10 @@ pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
             Vec::new()
         };
         let plan = plan(&subject, &chain, &others, control)?;
+        let after = After {
+            effort: Effort::of_copy(&chain, &plan),
+            ..After::default()
+        };
         let subject = subject.clone();
         let work = Box::new(move |control: &Control| {
             flatten::flatten_all(&others, &subject.policy, control)?;
@@ -46,7 +51,7 @@ pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after,
         })
     })
 }

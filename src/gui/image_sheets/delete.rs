@@ -1,18 +1,20 @@
 //! An image goes to the desktop's trash, from where it can be had back.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use platter::job::Outcome;
 use platter::op::flatten;
 use platter::op::plan::{Plan, SpaceNeeded, command_line};
+use platter::op::sample::Effort;
 use platter::op::warning::{Warning, of_changed_base};
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Control, Error, ErrorKind, Stop};
-use relm4::gtk::{gio, prelude::FileExt};
 
 use super::commit::{by_hand_before, steps_before};
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
+use crate::trash::{self, Trashed};
 
 /// With `keeps_others`, images that stand on this one are flattened first.
 pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
@@ -23,14 +25,18 @@ pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
             Vec::new()
         };
         let plan = plan(&subject, &others, control)?;
+        // What others take from it is copied.
+        let chain = subject.look().ok().filter(|_| !others.is_empty());
+        let effort = chain.and_then(|chain| Effort::of_copy(&chain, &plan));
+        let trashed = Arc::default();
+        let undo = put_back(subject.clone(), Arc::clone(&trashed));
         let subject = subject.clone();
         let work = Box::new(move |control: &Control| {
             flatten::flatten_all(&others, &subject.policy, control)?;
-            gio::File::for_path(&subject.path)
-                .trash(gio::Cancellable::NONE)
-                .map_err(|error| {
-                    Error::new(ErrorKind::Io, error.message().to_owned()).with_path(&subject.path)
-                })?;
+            if let Some(place) = trash::trash(&subject.path)? {
+                // A job runs once.
+                let _ = trashed.set(place);
+            }
             let said =
                 Phrase::new(gettext_noop("Moved {name} to the trash")).text("name", subject.name());
             Ok(Outcome {
@@ -41,7 +47,45 @@ pub(super) fn draft(subject: Subject, keeps_others: bool) -> Draft {
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after: After {
+                undo: Some(undo),
+                effort,
+                ..After::default()
+            },
+        })
+    })
+}
+
+/// Takes the image out of the trash again.
+fn put_back(subject: Subject, trashed: Arc<OnceLock<Trashed>>) -> Draft {
+    Draft::new(move |_| {
+        let Some(place) = trashed.get().cloned() else {
+            let unknown = "where the trash keeps it was not found; the file manager can restore it";
+            return Err(Error::new(ErrorKind::Unsupported, unknown)
+                .with_path(&subject.path)
+                .into());
+        };
+        let named = |template| Phrase::new(template).text("name", subject.name());
+        let mut plan = Plan::new(
+            named(gettext_noop("Put {name} back")),
+            Phrase::new(gettext_noop("Put Back")),
+        );
+        plan.writes = vec![subject.path.clone()];
+        let outcome = Outcome {
+            message: Some(named(gettext_noop("{name} is back from the trash"))),
+            made: Some(subject.path.clone()),
+            ..Outcome::default()
+        };
+        Ok(Operation {
+            plan: Box::new(plan),
+            work: Box::new(move |_| {
+                place.put_back()?;
+                Ok(outcome)
+            }),
+            after: After {
+                opens: true,
+                ..After::default()
+            },
         })
     })
 }

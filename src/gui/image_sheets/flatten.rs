@@ -1,10 +1,12 @@
 //! An overlay gets all that it takes from others, and stands on its own.
 
 use platter::Control;
+use platter::chain::Chain;
 use platter::job::Outcome;
 use platter::op::flatten;
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
 use platter::op::rebase::RebasePlan;
+use platter::op::sample::Effort;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Error, ErrorKind, Stop};
 
@@ -13,7 +15,12 @@ use crate::subject::Subject;
 
 pub(super) fn draft(subject: Subject) -> Draft {
     Draft::new(move |control| {
-        let plan = plan(&subject, control)?;
+        let chain = subject.look()?;
+        let plan = plan(&subject, &chain, control)?;
+        let after = After {
+            effort: Effort::of_copy(&chain, &plan),
+            ..After::default()
+        };
         let subject = subject.clone();
         let work = Box::new(move |control: &Control| {
             flatten::flatten(&subject.change(&[0])?, control)?;
@@ -27,13 +34,12 @@ pub(super) fn draft(subject: Subject) -> Draft {
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after,
         })
     })
 }
 
-fn plan(subject: &Subject, control: &Control) -> Result<Plan, Stop> {
-    let chain = subject.look()?;
+fn plan(subject: &Subject, chain: &Chain, control: &Control) -> Result<Plan, Stop> {
     let below: Vec<_> = chain.links()[1..]
         .iter()
         .filter_map(|it| it.path.clone())
@@ -42,8 +48,8 @@ fn plan(subject: &Subject, control: &Control) -> Result<Plan, Stop> {
         let nothing = "the image stands on its own already";
         return Err(Error::new(ErrorKind::InvalidInput, nothing).into());
     }
-    let warnings = RebasePlan::new(&chain, None, false)?.warnings();
-    let needed = flatten::bytes_needed(&chain, control)?;
+    let warnings = RebasePlan::new(chain, None, false)?.warnings();
+    let needed = flatten::bytes_needed(chain, control)?;
     let about = |template| Phrase::new(template).text("name", subject.name());
     let mut plan = Plan::new(
         about(gettext_noop("Flatten {name}")),

@@ -61,8 +61,20 @@ pub(crate) fn flatten_draft(subject: Subject) -> Draft {
     flatten::draft(subject)
 }
 
-/// What the window is asked for to check an image, and to repair it.
+/// What the window is asked for to check an image: a job, whose findings are shown when it is over.
 pub(crate) fn check_request(subject: Subject) -> Request {
+    let about = subject.clone();
+    Request {
+        heading: gettext("Check"),
+        about: subject.name(),
+        ask: Ask::Nothing(check::look(subject, move |seen| {
+            repair_request(about.clone(), seen)
+        })),
+    }
+}
+
+/// What was found, and the offer to repair it.
+fn repair_request(subject: Subject, seen: check::Seen) -> Request {
     Request {
         heading: gettext("Check"),
         about: subject.name(),
@@ -70,7 +82,9 @@ pub(crate) fn check_request(subject: Subject) -> Request {
             title: gettext("Only give back leaked clusters"),
             subtitle: gettext("Errors that endanger data are left as they are"),
             active: false,
-            draft: Box::new(move |only_leaks| check::draft(subject.clone(), only_leaks)),
+            draft: Box::new(move |only_leaks| {
+                check::draft(subject.clone(), seen.clone(), only_leaks)
+            }),
         })),
     }
 }

@@ -8,7 +8,7 @@ use relm4::{Sender, adw, gtk};
 
 use crate::background::Background;
 use crate::comparison::Comparison;
-use crate::operation::{Offer, Operation};
+use crate::operation::{Offer, Operation, Request};
 use crate::operation_window::OperationInput;
 use crate::pane::ErrorReport;
 
@@ -72,6 +72,8 @@ pub(crate) enum JobsOutput {
         applied: bool,
         /// What was found out about the differences of two disks.
         compared: Option<Arc<Comparison>>,
+        /// What its result is asked about.
+        asks: Option<Request>,
     },
     /// Say in passing.
     Toast {

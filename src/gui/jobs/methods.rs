@@ -16,7 +16,7 @@ use crate::a11y;
 use crate::describe;
 use crate::file_manager;
 use crate::i18n::gettext;
-use crate::operation::Operation;
+use crate::operation::{Asks, Operation};
 use crate::operation_window::OperationInput;
 use crate::pane::ErrorReport;
 use crate::widgets::ring::Ring;
@@ -202,6 +202,10 @@ impl Jobs {
         let output = sender.output_sender();
         let compared = tracked.after.compared.as_deref();
         let compared = compared.and_then(OnceLock::get).cloned();
+        let asks = match status.state {
+            State::Done(_) => tracked.after.asks.as_ref().and_then(Asks::request),
+            _ => None,
+        };
         if let Some(words) = helpers::ended(&status) {
             // What was short has been seen.
             if status.elapsed >= PATIENCE {
@@ -211,7 +215,8 @@ impl Jobs {
                 State::Done(_) => helpers::offer(tracked.after.undo, compared.as_deref()),
                 _ => None,
             };
-            if !matches!(status.state, State::Failed(_)) {
+            // Who is asked about the result sees it.
+            if !matches!(status.state, State::Failed(_)) && asks.is_none() {
                 output.emit(JobsOutput::Toast { text: words, offer });
             }
         }
@@ -225,6 +230,7 @@ impl Jobs {
             opens: made,
             applied: tracked.after.applies_edits && matches!(status.state, State::Done(_)),
             compared,
+            asks,
         });
         match (tracked.asker, status.state) {
             (Some(asker), state) => asker.emit(OperationInput::Ended(state)),

@@ -6,6 +6,7 @@ use platter::image::{Compression, Format, Preallocation, Qcow2Options};
 use platter::job::Outcome;
 use platter::op::create::{NewImage, create, overlay};
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::sample::Effort;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::{Control, Error, ErrorKind, Result};
 
@@ -36,6 +37,11 @@ pub(super) fn draft(wish: Wish) -> Draft {
         }
         let image = image(&wish)?;
         let plan = plan(&wish, &image);
+        let effort = plan
+            .space
+            .as_ref()
+            .filter(|_| wish.preallocation == Preallocation::Full)
+            .map(|space| Effort::of_zeroes(space.bytes, &wish.path));
         let path = wish.path.clone();
         let work = Box::new(move |control: &Control| {
             create(&path, &image, control)?;
@@ -51,6 +57,7 @@ pub(super) fn draft(wish: Wish) -> Draft {
             work,
             after: After {
                 opens: true,
+                effort,
                 ..After::default()
             },
         })

@@ -2,6 +2,7 @@
 
 use platter::Stop;
 use platter::job::State;
+use platter::op::sample::Estimate;
 use platter::storage::HostSpace;
 
 use crate::operation::{FormOutput, Operation, Request};
@@ -49,6 +50,8 @@ pub(crate) enum OperationOutput {
 pub(crate) enum OperationCommand {
     /// The draft of this number.
     DrawnUp(u64, Result<Drawn, Stop>),
+    /// How long the draft of this number will take.
+    Sampled(u64, Option<Estimate>),
     /// The draft of this number once more, to be run.
     LookedAgain(u64, Result<Drawn, Stop>),
     /// What tries the draft of this number.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use platter::job::State;
+use platter::op::sample::{Effort, Estimate};
 use platter::{Control, Error, Stop};
 use relm4::adw::prelude::*;
 use relm4::gtk::glib;
@@ -101,10 +102,14 @@ impl OperationWindow {
             return;
         }
         match result {
-            Ok(drawn) => self.show_plan(&drawn, widgets, sender),
+            Ok(drawn) => {
+                self.show_plan(&drawn, widgets, sender);
+                self.sample(drawn.operation.after.effort, sender);
+            }
             Err(Stop::Cancelled) => {}
             Err(Stop::Failed(error)) => {
                 self.plan = None;
+                widgets.time.set_visible(false);
                 widgets.place.set_child(gtk::Widget::NONE);
                 // A form's fields are being filled in: its reason is no failure yet.
                 if self.form.is_some() {
@@ -114,6 +119,31 @@ impl OperationWindow {
                     widgets.appear();
                 }
             }
+        }
+    }
+
+    /// Tries a little of the work, to say how long all of it takes.
+    fn sample(&self, effort: Option<Effort>, sender: &ComponentSender<Self>) {
+        let Some(effort) = effort else { return };
+        let (generation, control) = (self.generation, self.looking.clone());
+        let output = sender.command_sender().clone();
+        self.background.run(move || {
+            // What cannot be read is told by the operation itself.
+            let estimate = effort.sample(&control).ok().flatten();
+            output.emit(OperationCommand::Sampled(generation, estimate));
+        });
+    }
+
+    pub(super) fn show_estimate(
+        &self,
+        generation: u64,
+        estimate: Option<Estimate>,
+        widgets: &OperationWindowWidgets,
+    ) {
+        if generation == self.generation && self.plan.is_some() {
+            // The line stays also without words: nothing moves under the pointer.
+            let words = estimate.map(describe::estimate).unwrap_or_default();
+            widgets.time.set_label(&words);
         }
     }
 
@@ -289,6 +319,10 @@ impl OperationWindow {
             let copy = move |text| input.emit(OperationInput::Copy(text));
             let view = plan_view::build(plan, drawn.space, copy);
             widgets.place.set_child(Some(&view));
+            let time = gettext("Trying how long it will take…");
+            widgets.time.set_label(&time);
+            let is_tried = drawn.operation.after.effort.is_some();
+            widgets.time.set_visible(is_tried);
         }
         self.trial.clone_from(&drawn.operation.after.trial);
         widgets.try_it.set_visible(self.trial.is_some());
@@ -307,6 +341,7 @@ impl OperationWindow {
         self.draft = None;
         self.plan = None;
         widgets.place.set_child(gtk::Widget::NONE);
+        widgets.time.set_visible(false);
         widgets.confirm.set_sensitive(false);
     }
 

@@ -121,6 +121,14 @@ impl Component for OperationWindow {
                             },
                             #[name = "place"]
                             append = &adw::Bin {},
+                            #[name = "time"]
+                            append = &gtk::Label {
+                                set_visible: false,
+                                set_wrap: true,
+                                set_xalign: 0.0,
+                                add_css_class: "dim-label",
+                                add_css_class: "caption",
+                            },
                             #[name = "try_it"]
                             append = &gtk::Button {
                                 set_label: &gettext("_Try It on a Private Copy"),
@@ -186,6 +194,9 @@ impl Component for OperationWindow {
         match message {
             OperationCommand::DrawnUp(generation, result) => {
                 self.show_drawn(generation, result, widgets, &sender);
+            }
+            OperationCommand::Sampled(generation, estimate) => {
+                self.show_estimate(generation, estimate, widgets);
             }
             OperationCommand::LookedAgain(generation, result) => {
                 self.run(generation, result, widgets, &sender);

@@ -8,6 +8,7 @@ use platter::job::Outcome;
 use platter::op::flatten;
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
 use platter::op::rebase::{self, NewBacking, RebasePlan, check_reference, relink};
+use platter::op::sample::Effort;
 use platter::op::warning;
 use platter::phrase::{Phrase, gettext_noop};
 use platter::table::TableKind;
@@ -35,6 +36,11 @@ pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
         } else {
             plan_to_relink(&subject, &wish)?
         };
+        let chain = subject.look().ok().filter(|_| wish.keep);
+        let after = After {
+            effort: chain.and_then(|chain| Effort::of_copy(&chain, &plan)),
+            ..After::default()
+        };
         let (subject, wish) = (subject.clone(), wish.clone());
         let work = Box::new(move |control: &Control| {
             run(&subject, &wish, control)?;
@@ -49,7 +55,7 @@ pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after,
         })
     })
 }

@@ -1,11 +1,16 @@
 //! What another size of the disk does, and doing it.
 
+use std::sync::{Arc, OnceLock};
+
 use platter::image::{Format, Preallocation};
 use platter::job::Outcome;
 use platter::op::plan::{Plan, SpaceNeeded, command_line};
 use platter::op::resize::Resize;
 use platter::op::resize_disk::DiskResize;
+use platter::op::sample::Effort;
 use platter::phrase::{Phrase, gettext_noop};
+use platter::storage::FileStamp;
+use platter::{Error, ErrorKind};
 
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
@@ -27,10 +32,20 @@ pub(super) fn draft(subject: Subject, old_size: u64, wish: Wish) -> Draft {
         };
         let resize = DiskResize::new(&chain, request)?;
         let plan = plan(&subject, old_size, request, &resize);
+        let grown_by = wish.size.saturating_sub(old_size);
+        let effort = (wish.preallocation == Preallocation::Full)
+            .then(|| Effort::of_zeroes(grown_by, &subject.path));
+        let grown = Arc::default();
+        let undo = (!request.shrink).then(|| shrink_back(&subject, old_size, request.size, &grown));
         let subject = subject.clone();
         let work = Box::new(move |control: &platter::Control| {
             let chain = subject.change(&[0])?;
             DiskResize::new(&chain, request)?.run(&chain, control)?;
+            drop(chain);
+            if let Ok(stamp) = FileStamp::of(&subject.path) {
+                // A job runs once.
+                let _ = grown.set(stamp);
+            }
             Ok(Outcome {
                 message: Some(
                     Phrase::new(gettext_noop("{name} now has {size}"))
@@ -43,8 +58,35 @@ pub(super) fn draft(subject: Subject, old_size: u64, wish: Wish) -> Draft {
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after: After {
+                undo,
+                effort,
+                ..After::default()
+            },
         })
+    })
+}
+
+/// Takes growing back, as long as the file is what growing made of it.
+fn shrink_back(
+    subject: &Subject,
+    old_size: u64,
+    size: u64,
+    grown: &Arc<OnceLock<FileStamp>>,
+) -> Draft {
+    let (subject, grown) = (subject.clone(), Arc::clone(grown));
+    let wish = Wish {
+        size: old_size,
+        preallocation: Preallocation::Off,
+    };
+    Draft::new(move |control| {
+        if grown.get() != FileStamp::of(&subject.path).ok().as_ref() {
+            let changed = "the image has been changed since";
+            return Err(Error::new(ErrorKind::Refused, changed)
+                .with_path(&subject.path)
+                .into());
+        }
+        draft(subject.clone(), size, wish).draw_up(control)
     })
 }
 
@@ -171,6 +213,12 @@ mod tests {
             outcome.message.unwrap().to_string(),
             "a b.raw now has 2 MiB"
         );
-        assert_eq!(std::fs::metadata(&subject.path).unwrap().len(), 1 << 21);
+        let length = || std::fs::metadata(&subject.path).unwrap().len();
+        assert_eq!(length(), 1 << 21);
+        let undo = grow.after.undo.unwrap();
+        (undo.draw_up(&control).unwrap().work)(&control).unwrap();
+        assert_eq!(length(), 1 << 20);
+        std::fs::write(&subject.path, "changed by others").unwrap();
+        assert!(undo.draw_up(&control).is_err());
     }
 }

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use platter::chain::{Chain, ChainOptions};
 use platter::image::{FormatDetails, Qcow2Options, Snapshot, SnapshotSelector};
 use platter::job::Outcome;
 use platter::op::convert::{ConvertOptions, NewTarget, convert_to_new};
 use platter::op::create::NewImage;
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
+use platter::op::sample::Effort;
 use platter::op::snapshot::{SnapshotChange, change};
 use platter::op::warning;
 use platter::phrase::{Phrase, gettext_noop};
@@ -192,6 +194,11 @@ pub(super) fn export(subject: Subject, snapshot: Snapshot, target: PathBuf) -> D
             longest_file: 0,
         });
         plan.by_hand = vec![export_by_hand(&subject, &snapshot, &target)];
+        let options = ChainOptions {
+            observe: true,
+            ..of_snapshot(&subject, &snapshot)
+        };
+        let effort = Effort::of_copy(&Chain::open(&subject.path, &options)?, &plan);
         let (subject, target) = (subject.clone(), target.clone());
         let work =
             Box::new(move |control: &Control| export_now(&subject, &snapshot, &target, control));
@@ -200,10 +207,19 @@ pub(super) fn export(subject: Subject, snapshot: Snapshot, target: PathBuf) -> D
             work,
             after: After {
                 opens: true,
+                effort,
                 ..After::default()
             },
         })
     })
+}
+
+/// How the disk is opened as it was at a snapshot.
+fn of_snapshot(subject: &Subject, snapshot: &Snapshot) -> ChainOptions {
+    ChainOptions {
+        snapshot: Some(SnapshotSelector::Id(snapshot.id.clone())),
+        ..subject.options()
+    }
 }
 
 fn export_now(
@@ -212,11 +228,7 @@ fn export_now(
     target: &Path,
     control: &Control,
 ) -> Result<Outcome, Stop> {
-    let options = platter::chain::ChainOptions {
-        snapshot: Some(SnapshotSelector::Id(snapshot.id.clone())),
-        ..subject.options()
-    };
-    let source = platter::chain::Chain::open(&subject.path, &options)?;
+    let source = Chain::open(&subject.path, &of_snapshot(subject, snapshot))?;
     let new = NewTarget {
         path: target,
         // The user was told what is there, and the file dialog asked as well.

@@ -55,6 +55,7 @@ fn link() -> Link {
     Link {
         reference: None,
         path: Some("/vm/a.qcow2".into()),
+        stamp: None,
         file_size: Some(3 << 20),
         allocated_size: Some(2 << 20),
         holders: Vec::new(),
