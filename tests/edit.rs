@@ -501,9 +501,20 @@ fn an_unfinished_edit_keeps_others_out() {
             assert!(said.contains(name), "{said}");
             common::run(platter().args(["info", path]));
             common::run(platter().args(["partitions", path]));
+            let (over, copy) = (disk.file("over.qcow2"), disk.file("copy.raw"));
+            let [over, copy] = [&over, &copy].map(|path| path.to_str().unwrap());
+            let create = [
+                "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", path, over,
+            ];
+            common::run(platter().args(create));
             for verb in [
                 &["resize", path, "+1M"][..],
                 &["snapshot", "-c", "now", path],
+                &["convert", "-O", "raw", path, copy],
+                &["convert", "-O", "raw", over, copy],
+                &["compare", over, path],
+                &["commit", over],
+                &["snapshot", "-c", "now", over],
             ] {
                 let refused = common::output(platter().args(verb));
                 let said = String::from_utf8_lossy(&refused.stderr).into_owned();

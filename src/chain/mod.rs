@@ -26,6 +26,7 @@ pub use policy::{Decision, OpenPolicy};
 
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::info::UNFINISHED_EDIT;
 use crate::image::{
     self, FileReference, Format, ImageDriver, ImageInfo, ImageWriter, SnapshotSelector,
     WritableFiles,
@@ -206,6 +207,29 @@ impl Chain {
         Disk::new(self.layers()?)
     }
 
+    /// As [`Self::disk`], for who makes something of what the disk holds: not of one whose partitions
+    /// are half edited.
+    ///
+    /// # Errors
+    /// As [`Self::disk`]; [`ErrorKind::Refused`] for a link whose edit is unfinished.
+    pub fn settled_disk(&self) -> Result<Disk> {
+        self.check_settled(0)?;
+        self.disk()
+    }
+
+    /// Refuses links from `depth` on whose partitions are half edited.
+    fn check_settled(&self, depth: usize) -> Result<()> {
+        let is_half = |link: &&Link| link.info().is_some_and(ImageInfo::has_unfinished_edit);
+        let Some(link) = self.links.iter().skip(depth).find(is_half) else {
+            return Ok(());
+        };
+        let error = Error::new(ErrorKind::Refused, UNFINISHED_EDIT);
+        Err(match &link.path {
+            Some(path) => error.with_path(path),
+            None => error,
+        })
+    }
+
     /// The guest disk below the link at `depth`; `None` for the last link.
     ///
     /// # Errors
@@ -225,8 +249,9 @@ impl Chain {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when it was not; as [`image::open_writable`] and
-    /// [`Self::disk_below`].
+    /// [`Self::disk_below`]; [`ErrorKind::Refused`] on a link whose edit is unfinished.
     pub fn writer(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
+        self.check_settled(depth + 1)?;
         let backing = self.disk_below(depth)?;
         self.writer_on(depth, backing, image::open_writable)
     }

@@ -294,7 +294,7 @@ impl Reader<'_> {
             ..OpenOptions::default()
         };
         let chain = open_chain(self.program, OsStr::new(image), None, &open)?;
-        let disk: Arc<dyn Storage> = Arc::new(chain.disk()?);
+        let disk: Arc<dyn Storage> = Arc::new(chain.settled_disk()?);
         let other = OtherPartition::open(image, &disk, source.number());
         Ok(Edit::Copy {
             source: CopySource::Other(other.map_err(|error| refused(op, &error))?),

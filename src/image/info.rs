@@ -162,6 +162,10 @@ pub struct ImageInfo {
     pub details: FormatDetails,
 }
 
+/// Why an image with [`ImageInfo::has_unfinished_edit`] is not changed, and nothing made of its disk.
+pub(crate) const UNFINISHED_EDIT: &str =
+    "an edit of its partitions is unfinished: finish it or take it back first";
+
 impl ImageInfo {
     /// See [`Qcow2Details::unfinished_edit`]; `false` for formats without such a mark.
     #[must_use]

@@ -58,7 +58,7 @@ impl<'a> CommitPlan<'a> {
         if base > 1 && !keep_top {
             return refuse("only a commit to the direct backing file can empty the image");
         }
-        let disk = chain.disk()?;
+        let disk = chain.settled_disk()?;
         if is_raw_by_probing(base_link) {
             let found = image::probe(&disk)?.format;
             if found != Format::Raw {

@@ -112,7 +112,7 @@ impl<'a> Operand<'a> {
             step: Step::Open,
             stop: error.into(),
         };
-        let disk = chain.disk().map_err(stop)?;
+        let disk = chain.settled_disk().map_err(stop)?;
         let size = disk.size().map_err(stop)?;
         Ok(Self {
             side,

@@ -66,7 +66,7 @@ impl<'a> RebasePlan<'a> {
                 info.format
             )));
         }
-        chain.disk()?;
+        chain.settled_disk()?;
         if let Some(new) = &new {
             new.disk()?;
         }
@@ -162,7 +162,7 @@ impl<'a> RebasePlan<'a> {
 impl NewBacking<'_> {
     fn disk(&self) -> Result<Disk> {
         if self.depth == 0 {
-            return self.chain.disk();
+            return self.chain.settled_disk();
         }
         let below = self.chain.disk_below(self.depth - 1)?;
         below.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the chain is not that long"))

@@ -52,7 +52,7 @@ pub(super) enum RunState {
 
 impl<'a> Source<'a> {
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] without any chain; when a link is not open.
+    /// [`ErrorKind::InvalidInput`] without any chain; as [`Chain::settled_disk`].
     pub(super) fn new(chains: &'a [Chain]) -> Result<Self> {
         if chains.is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "there is no source"));
@@ -60,7 +60,7 @@ impl<'a> Source<'a> {
         let mut parts = Vec::new();
         let mut start = 0_u64;
         for chain in chains {
-            let disk = chain.disk()?;
+            let disk = chain.settled_disk()?;
             let end = start
                 .checked_add(disk.size()?)
                 .filter(|end| i64::try_from(*end).is_ok())

@@ -457,6 +457,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_copied_is_said() {
+        let mut contents = two_ext4();
+        let edits = edits(&["resize-disk +2G", "move 2 +1024M", "move 2 1600M"]);
+        let note = |contents: &Contents, index: usize| {
+            let steps = steps(contents, &edits);
+            steps[index].note.as_ref().map(ToString::to_string)
+        };
+        assert_eq!(note(&contents, 1).unwrap(), "copies up to 250 MiB");
+        contents.moves_by = Some(64 << 10);
+        assert_eq!(note(&contents, 1).unwrap(), "nothing is copied");
+        contents.moves_by = Some(2048 * MIB);
+        assert_eq!(note(&contents, 1).unwrap(), "copies up to 250 MiB");
+    }
+
+    #[test]
     fn what_is_lost_names_its_object() {
         let plan = |texts: &[&str]| {
             let path = Path::new("/vm/a.raw");

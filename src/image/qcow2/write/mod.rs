@@ -62,7 +62,7 @@ use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::driver::{SnapshotSelector, check_range};
 use crate::image::extent::Extent;
-use crate::image::info::{Format, Snapshot};
+use crate::image::info::{Format, Snapshot, UNFINISHED_EDIT};
 use crate::image::qcow2::entry::L2Format;
 use crate::image::qcow2::header::Header;
 use crate::image::qcow2::{self, bitmap, check, feature, snapshot};
@@ -513,10 +513,7 @@ fn has_enabled_bitmaps(storage: &dyn Storage, header: &Header) -> bool {
 fn check_writable(header: &HeaderCluster, has_data_file: bool, in_edit: bool) -> Result<()> {
     let fields = &header.fields;
     if fields.incompatible_features & feature::UNFINISHED_EDIT != 0 && !in_edit {
-        return Err(Error::new(
-            ErrorKind::Refused,
-            "an edit of its partitions is unfinished: finish it or take it back first",
-        ));
+        return Err(Error::new(ErrorKind::Refused, UNFINISHED_EDIT));
     }
     if fields.incompatible_features & feature::CORRUPT != 0 {
         return Err(Error::unsupported(

@@ -220,8 +220,10 @@ impl State {
         control.checkpoint()?;
         let size = self.cluster_size();
         let old = self.l2_table(index)?.map(<[u8]>::to_vec);
-        let length = usize::try_from(size).unwrap_or(usize::MAX);
-        let mut table = old.clone().unwrap_or_else(|| vec![0; length]);
+        if let Some(table) = &old {
+            self.check_entries(table, window.start)?;
+        }
+        let mut table = old.clone().unwrap_or_else(|| vec![0; self.cluster_bytes()]);
         let mut edges: Vec<u64> = Vec::new();
         for piece in pieces.iter().filter(|piece| piece.source != Source::Here) {
             let Range { start, end } = piece.range;
@@ -249,6 +251,16 @@ impl State {
             Some(_) if table.iter().all(|byte| *byte == 0) => NewTable::Nothing,
             _ => NewTable::Changed(table),
         })
+    }
+
+    /// Refuses damaged entries: what they lead to would be counted down when it is too late.
+    fn check_entries(&self, table: &[u8], first: u64) -> Result<()> {
+        let entry_size = usize::try_from(self.format.entry_size()).unwrap_or(usize::MAX);
+        let guests = (first..).step_by(self.cluster_bytes());
+        for (entry, guest) in table.chunks_exact(entry_size).zip(guests) {
+            self.format.decode(entry, guest)?;
+        }
+        Ok(())
     }
 
     /// Whether `pieces`, which L2 table `index` maps, may read differently afterwards. Of a large
@@ -501,6 +513,29 @@ mod tests {
             }
         }
         bytes
+    }
+
+    #[test]
+    fn a_damaged_entry_is_found_before_anything_changes() {
+        let memory = noise();
+        let writer = open(Arc::clone(&memory) as _, None);
+        let table = {
+            let state = writer.exclusive().unwrap();
+            state.l1.l2_table(0).unwrap()
+        };
+        drop(writer);
+        // Of a cluster that does not move, in a table that changes.
+        memory
+            .write_at(&[0x80, 0, 0, 0, 0, 1, 2, 0], table + 8 * 100)
+            .unwrap();
+        let before = memory.to_vec();
+        let writer = open(Arc::clone(&memory) as _, None);
+        match writer.remap(&[one(0, 0x8_0000, 0x1_0000)], &Control::new()) {
+            Err(Stop::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+            other => panic!("{other:?}"),
+        }
+        writer.flush().unwrap();
+        assert!(memory.to_vec() == before);
     }
 
     /// An image whose first half is noise.
