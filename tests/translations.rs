@@ -92,6 +92,14 @@ fn xgettext_finds_every_message() {
 }
 
 #[test]
+fn no_message_is_broken_across_lines_of_the_source() {
+    // xgettext keeps the indentation of a continued line, which the program's own string has not.
+    let broken: Vec<_> = template().into_keys().collect();
+    let broken: Vec<_> = broken.iter().filter(|it| it.contains("  ")).collect();
+    assert!(broken.is_empty(), "put these on one line: {broken:?}");
+}
+
+#[test]
 fn every_language_is_complete() {
     let template = template();
     for language in read(&root().join("po/LINGUAS")).split_whitespace() {

@@ -136,8 +136,7 @@ impl PartitionTable {
         });
         let guids = (!self.partitions.is_empty()).then(|| {
             Phrase::new(gettext_noop(
-                "the partitions get other identifiers (PARTUUID): whatever names them must be \
-                 changed",
+                "the partitions get other identifiers (PARTUUID): whatever names them must be changed",
             ))
         });
         names.chain(guids).collect()

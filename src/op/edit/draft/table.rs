@@ -160,8 +160,7 @@ impl Draft {
         change.new_uuid = fs.filter(|fs| can(*fs)).map(|_| Identifier::Random);
         if let Some(fs) = fs.filter(|_| change.new_uuid.is_none()) {
             let note = gettext_noop(
-                "the copy of partition {number} keeps the identifier of its {fs}: do not use both \
-                 at once",
+                "the copy of partition {number} keeps the identifier of its {fs}: do not use both at once",
             );
             let note = Phrase::new(note).count("number", u64::from(source.number()));
             self.notes.push(note.text("fs", fs.name()));
