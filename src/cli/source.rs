@@ -276,9 +276,11 @@ impl Source {
         reason: &str,
     ) -> Failure {
         let link = &chain.links()[index];
+        // What we hold ourselves, only we would keep from being read.
         let as_reader = link
             .path
             .as_deref()
+            .filter(|_| link.writable.is_none())
             .map(|path| FileStorage::open(path, LockMode::Read));
         match (as_reader, self.names(chain).get(index)) {
             (Some(Ok(_)), _) if reason.starts_with(LOCK_CONFLICT) => Failure::new(reason),
@@ -381,7 +383,12 @@ fn problem_reason(link: &Link, name: &str, problem: &LinkProblem, program: &Prog
             let missing = io::Error::from(Errno::NOENT);
             format!("Could not open '{name}': {}", system_words(&missing))
         }
-        LinkProblem::Encrypted(_) => "Parameter 'encrypt.key-secret' is required for cipher".into(),
+        LinkProblem::Encrypted(_) if program.is_drop_in() => {
+            "Parameter 'encrypt.key-secret' is required for cipher".into()
+        }
+        LinkProblem::Encrypted(method) => {
+            format!("the guest data is encrypted ({method}), which is not supported yet")
+        }
         LinkProblem::WrongFormat { claimed, .. } => not_in_format(*claimed),
         LinkProblem::Unreadable(error) => reason(error, &name, None, program),
         LinkProblem::Cyclic | LinkProblem::TooDeep => {

@@ -249,3 +249,69 @@ fn every_verb_explains_itself() {
     let version = stdout(&run(scratch.path(), "--version"));
     assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
 }
+
+/// Every verb that would need the guest data of an encrypted image says why it does nothing, and
+/// does nothing; a key makes no difference.
+#[test]
+fn encrypted_images_are_left_alone() {
+    let scratch = common::scratch();
+    let folder = scratch.path();
+    let secret = ["--object", "secret,id=s,data=abc"];
+    let encryption = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+    let mut create = common::tool("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2"]).args(secret);
+    create.args(["-o", encryption, "luks.qcow2", "4M"]);
+    common::run(create.current_dir(folder));
+    for line in [
+        "create -q -f qcow2 -u -b luks.qcow2 -F qcow2 over.qcow2 4M",
+        "create -q -f qcow2 plain.qcow2 4M",
+    ] {
+        let words = line.split(' ');
+        common::run(common::tool("qemu-img").args(words).current_dir(folder));
+    }
+    let files = ["luks.qcow2", "over.qcow2", "plain.qcow2"];
+    let content = || files.map(|name| fs::read(folder.join(name)).unwrap());
+    let before = content();
+    let object = secret.join(" ");
+    let named = "--image-opts driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s";
+    for line in [
+        "map luks.qcow2",
+        "partitions luks.qcow2",
+        "filesystems luks.qcow2",
+        "compare luks.qcow2 plain.qcow2",
+        "measure -O raw luks.qcow2",
+        "convert -O raw luks.qcow2 new",
+        "convert -n -O qcow2 plain.qcow2 luks.qcow2",
+        "dd if=luks.qcow2 of=new",
+        "resize luks.qcow2 8M",
+        "resize --shrink luks.qcow2 1M",
+        "snapshot -c one luks.qcow2",
+        "amend -o lazy_refcounts=on luks.qcow2",
+        "bitmap --add luks.qcow2 bits",
+        "commit over.qcow2",
+        "commit -d over.qcow2",
+        "rebase -b plain.qcow2 -F qcow2 over.qcow2",
+        "rebase -b plain.qcow2 -F qcow2 luks.qcow2",
+        "edit --yes --op new-table\tgpt luks.qcow2",
+        &format!("map {object} {named}"),
+        &format!("convert {object} {named} -O raw new"),
+        &format!("create {object} -q -f qcow2 -o {encryption} new 4M"),
+        &format!("convert {object} -O qcow2 -o {encryption} plain.qcow2 new"),
+    ] {
+        let words = line.split(' ').map(|word| word.replace('\t', " "));
+        let said = common::output(common::ours().args(words).current_dir(folder));
+        let words = stderr(&said);
+        assert!(!said.status.success(), "{line}: {said:?}");
+        assert!(
+            words.to_lowercase().contains("encrypted"),
+            "{line}: {words}"
+        );
+        assert!(words.contains("not supported yet"), "{line}: {words}");
+        assert!(content() == before, "{line} wrote");
+        assert!(!folder.join("new").exists(), "{line} left something");
+    }
+    // Metadata is not encrypted.
+    for line in ["info luks.qcow2", "check luks.qcow2"] {
+        stdout(&run(folder, line));
+    }
+}

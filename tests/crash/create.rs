@@ -101,7 +101,7 @@ pub(crate) fn devices(effort: Effort) -> Result<Tally, String> {
     for (cluster_size, preallocation) in cases {
         let backing = (preallocation == Preallocation::Off).then(|| FileReference {
             // So long that it lies in a sector of its own.
-            name: format!("{}/base.raw", "x".repeat(200)),
+            name: format!("{}base.raw", "./".repeat(100)),
             format: Some("raw".to_owned()),
         });
         let options = Qcow2Options {
@@ -127,7 +127,7 @@ fn device(options: &Qcow2Options, effort: Effort) -> Result<Tally, String> {
         .map_err(|stop| stop.to_string())?;
     storage.flush().map_err(|error| error.to_string())?;
     let returned = log.position();
-    let mut qemu = QemuSample::new(effort, &[]);
+    let mut qemu = QemuSample::new(effort, &[("base.raw", &[])]);
     let mut tally = examine("create (device)", &log, effort, |crash| {
         let bytes = crash.files[0].to_vec();
         if bytes.starts_with(b"QFI\xfb") {

@@ -70,6 +70,11 @@ impl Named {
             }
         }
         if let Some(key) = unknown {
+            if key.starts_with("encrypt.") {
+                return Err(format!(
+                    "Encrypted images are not supported yet (option '{key}')"
+                ));
+            }
             let driver = named.driver.as_deref().unwrap_or("raw");
             return Err(format!(
                 "Block format '{driver}' does not support the option '{key}'"
