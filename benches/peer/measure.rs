@@ -1,6 +1,7 @@
 //! Timing in pairs, and the table of results.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -234,4 +235,10 @@ fn peak_mib(command: &mut Command) -> f64 {
         peak = peak.max(kib.unwrap_or(0.0) / 1024.0);
     }
     peak
+}
+
+/// What the copy of an input left to be written is no part of the work.
+pub(crate) fn settle(file: &Path) {
+    let file = fs::File::open(file).expect("the copy is there");
+    file.sync_all().expect("the copy can be written");
 }

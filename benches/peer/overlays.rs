@@ -1,10 +1,10 @@
 //! Verbs that move data between the layers of a chain, and comparing.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::measure::{Bench, Sides, Target, run};
+use crate::measure::{self, Bench, Sides, Target, run};
 use crate::rows::{PLATTER, QEMU};
 use crate::workshop::Workshop;
 
@@ -98,7 +98,7 @@ fn layers(bench: &mut Bench, workshop: &Workshop) {
                 if row.changes.contains(&layer) {
                     copy(&chain[layer], &copies[layer]);
                     relink(&copies[layer], &copies[layer - 1]);
-                    settle(&copies[layer]);
+                    measure::settle(&copies[layer]);
                 }
             }
         };
@@ -156,12 +156,6 @@ fn relink(image: &Path, backing: &Path) {
     run(Command::new(QEMU)
         .args(["rebase", "-u", "-F", "qcow2", "-b"])
         .args([backing, image]));
-}
-
-/// What the copy left to be written is no part of the work.
-fn settle(file: &Path) {
-    let file = File::open(file).expect("the copy is there");
-    file.sync_all().expect("the copy can be written");
 }
 
 fn compare(bench: &mut Bench, workshop: &Workshop) {

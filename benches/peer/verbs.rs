@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::measure::{Bench, Target, run};
+use crate::measure::{self, Bench, Target, run};
 use crate::rows::{PLATTER, QEMU};
 use crate::workshop::Workshop;
 
@@ -29,6 +29,7 @@ impl Copies {
             run(Command::new("cp")
                 .arg("--sparse=always")
                 .args([image, &path]));
+            measure::settle(&path);
             path
         };
         Self {
