@@ -1,5 +1,6 @@
 //! Whether the metadata of an image is consistent; where it is not, the offer to repair it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use platter::image::{self, CheckReport, Finding, Repair};
@@ -71,12 +72,18 @@ pub(super) fn draft(subject: Subject, seen: Seen, only_leaks: bool) -> Draft {
     Draft::new(move |control| {
         let report = seen.again(&subject, control)?;
         let plan = plan(&subject, &report, only_leaks);
+        let backup = Arc::default();
+        let undo = restore(subject.clone(), Arc::clone(&backup));
         let subject = subject.clone();
-        let work = Box::new(move |control: &Control| repair(&subject, only_leaks, control));
+        let work =
+            Box::new(move |control: &Control| repair(&subject, only_leaks, &backup, control));
         Ok(Operation {
             plan: Box::new(plan),
             work,
-            after: After::default(),
+            after: After {
+                undo: Some(undo),
+                ..After::default()
+            },
         })
     })
 }
@@ -191,7 +198,43 @@ fn finding(finding: &Finding) -> Phrase {
     Phrase::new(gettext_noop("{finding}")).text("finding", &finding.message)
 }
 
-fn repair(subject: &Subject, only_leaks: bool, control: &Control) -> Result<Outcome, Stop> {
+/// Puts back what the repair has overwritten.
+fn restore(subject: Subject, backup: Arc<OnceLock<PathBuf>>) -> Draft {
+    Draft::new(move |_| {
+        let Some(backup) = backup.get().cloned() else {
+            let nothing = "the repair has changed nothing";
+            return Err(Error::new(ErrorKind::InvalidInput, nothing).into());
+        };
+        let about = |template| Phrase::new(template).text("name", subject.name());
+        let mut plan = Plan::new(
+            about(gettext_noop("Take the repair of {name} back")),
+            Phrase::new(gettext_noop("Undo")),
+        );
+        plan.writes = vec![subject.path.clone(), backup.clone()];
+        let said = about(gettext_noop(
+            "The metadata of {name} is as it was before the repair",
+        ));
+        let path = subject.path.clone();
+        Ok(Operation {
+            plan: Box::new(plan),
+            work: Box::new(move |control| {
+                platter::op::repair::restore(&path, &backup, control)?;
+                Ok(Outcome {
+                    message: Some(said),
+                    ..Outcome::default()
+                })
+            }),
+            after: After::default(),
+        })
+    })
+}
+
+fn repair(
+    subject: &Subject,
+    only_leaks: bool,
+    backup: &OnceLock<PathBuf>,
+    control: &Control,
+) -> Result<Outcome, Stop> {
     let chain = subject.change_header()?;
     let wish = if only_leaks {
         Repair::Leaks
@@ -200,6 +243,10 @@ fn repair(subject: &Subject, only_leaks: bool, control: &Control) -> Result<Outc
     };
     let repaired =
         platter::op::repair::repair(&chain, wish, &platter::op::repair::Backup::Beside, control)?;
+    if let Some(path) = &repaired.backup {
+        // A job runs once.
+        let _ = backup.set(path.clone());
+    }
     let image::RepairReport {
         corruptions_fixed,
         leaks_fixed,

@@ -39,6 +39,11 @@ pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
         let chain = subject.look().ok().filter(|_| wish.keep);
         let after = After {
             effort: chain.and_then(|chain| Effort::of_copy(&chain, &plan)),
+            undo: if wish.keep {
+                None
+            } else {
+                link_back(&subject)?
+            },
             ..After::default()
         };
         let (subject, wish) = (subject.clone(), wish.clone());
@@ -58,6 +63,41 @@ pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
             after,
         })
     })
+}
+
+/// Writes the link that is in the header now, as it is again.
+fn link_back(subject: &Subject) -> Result<Option<Draft>> {
+    let header = subject.look_at_headers()?;
+    let before = header.active().info().and_then(|info| info.backing.clone());
+    let Some(before) = before else {
+        return Ok(None);
+    };
+    let subject = subject.clone();
+    Ok(Some(Draft::new(move |_| {
+        let about = |template| {
+            Phrase::new(template)
+                .text("name", subject.name())
+                .text("base", &before.name)
+        };
+        let mut plan = Plan::new(
+            about(gettext_noop("Let {name} stand on {base} again")),
+            Phrase::new(gettext_noop("Undo")),
+        );
+        plan.writes = vec![subject.path.clone()];
+        let said = about(gettext_noop("{name} stands on {base} again"));
+        let (subject, before) = (subject.clone(), before.clone());
+        Ok(Operation {
+            plan: Box::new(plan),
+            work: Box::new(move |control| {
+                relink(&subject.change_header()?, Some(before), control)?;
+                Ok(Outcome {
+                    message: Some(said),
+                    ..Outcome::default()
+                })
+            }),
+            after: After::default(),
+        })
+    })))
 }
 
 fn run(subject: &Subject, wish: &Wish, control: &Control) -> Result<(), Stop> {
