@@ -19,6 +19,8 @@ use crate::i18n::{fill, gettext};
 const WIDTH: i32 = 340;
 /// Width of a shadow in pixels.
 const SHADOW: i32 = 3;
+/// What is left and right of the rows of a dialog, in pixels.
+const SIDES: i32 = 90;
 /// What is above and below the rows of a dialog, in pixels.
 const FRAME: i32 = 230;
 /// The rows may become so high before they scroll, however low the window, in pixels.
@@ -59,9 +61,7 @@ impl EditDialog {
         dialog.set_default_response(Some("confirm"));
         dialog.set_response_appearance("confirm", adw::ResponseAppearance::Suggested);
         let reason = label();
-        let group = adw::PreferencesGroup::builder()
-            .width_request(WIDTH)
-            .build();
+        let group = adw::PreferencesGroup::new();
         // Room for the shadow of the rows, which would be cut off.
         let content = gtk::Box::builder()
             .orientation(gtk::Orientation::Vertical)
@@ -86,7 +86,7 @@ impl EditDialog {
         all.append(&hint);
         all.append(&reason);
         dialog.set_extra_child(Some(&all));
-        Self {
+        let dialog = Self {
             asking: asking.clone(),
             dialog,
             content,
@@ -95,7 +95,9 @@ impl EditDialog {
             hint,
             reason,
             make: Rc::default(),
-        }
+        };
+        dialog.widen(WIDTH);
+        dialog
     }
 
     /// Rows that are added from now on are under this title.
@@ -131,9 +133,11 @@ impl EditDialog {
         &self.hint
     }
 
-    /// Makes the rows this many pixels wide at least.
+    /// Makes the rows this many pixels wide at least, where the window is wider than that.
     pub(super) fn widen(&self, width: i32) {
-        self.content.set_width_request(width);
+        let window = self.asking.window.as_ref();
+        let room = window.map_or(width, |window| window.width() - SIDES);
+        self.content.set_width_request(width.min(room.max(0)));
     }
 
     /// Looks again whenever the text of `row` changes.

@@ -22,6 +22,8 @@ pub(crate) enum PartitionsInput {
     Strip(StripOutput),
     /// A row of the table was selected.
     RowSelected(usize),
+    /// The menu of a row of the table is asked for, at this place of the table.
+    RowMenu(usize, (f64, f64)),
     /// A row of the details was activated.
     Fact(FactAction),
     /// Something is to be done.

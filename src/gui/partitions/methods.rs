@@ -27,14 +27,18 @@ const COLUMN_WIDTH: i32 = 340;
 const COLUMN_SPACING: i32 = 24;
 
 impl Partitions {
-    pub(super) fn new(root: &gtk::Stack, init: PaneInit, sender: &ComponentSender<Self>) -> Self {
+    pub(super) fn new(init: PaneInit, sender: &ComponentSender<Self>) -> Self {
         let alignment = init.settings.alignment();
         let input = sender.input_sender().clone();
         let strip = StripEditor::new(&gettext("Partitions"), move |output| {
             input.emit(PartitionsInput::Strip(output));
         });
         let input = sender.input_sender().clone();
-        let table = Table::new(move |row| input.emit(PartitionsInput::RowSelected(row)));
+        let asked = sender.input_sender().clone();
+        let table = Table::new(
+            move |row| input.emit(PartitionsInput::RowSelected(row)),
+            move |row, place| asked.emit(PartitionsInput::RowMenu(row, place)),
+        );
         let list = || {
             let input = sender.input_sender().clone();
             FactList::new(move |action| input.emit(PartitionsInput::Fact(action)))
@@ -44,6 +48,10 @@ impl Partitions {
         for list in &details {
             columns.append(list.root());
         }
+        let actions = Actions::new(alignment, sender);
+        // Not a child of the stack: to a screen reader those are its pages, and GTK 4.8 crashes
+        // over one that is none.
+        let menu = ContextMenu::new(actions.of_table(), &super::actions::context_menu());
         Self {
             background: init.background,
             settings: init.settings,
@@ -58,8 +66,8 @@ impl Partitions {
             strip,
             table,
             pending: PendingList::new(),
-            actions: Actions::new(alignment, sender),
-            menu: ContextMenu::new(root, &super::actions::context_menu()),
+            actions,
+            menu,
             damage: list(),
             details,
             columns,

@@ -14,6 +14,7 @@ mod properties;
 mod resize_dialog;
 mod smallest;
 mod table;
+mod table_fit;
 mod table_text;
 mod target;
 mod type_rows;
@@ -146,7 +147,7 @@ impl Component for Partitions {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let model = Self::new(&root, init, &sender);
+        let model = Self::new(init, &sender);
         let widgets = view_output!();
         model.actions.install(&root, sender.input_sender());
         ComponentParts { model, widgets }
@@ -163,6 +164,10 @@ impl Component for Partitions {
             PartitionsInput::Pane(input) => self.take(input, widgets, root, &sender),
             PartitionsInput::SegmentSelected(segment) => self.select_segment(segment),
             PartitionsInput::RowSelected(row) => self.select(row),
+            PartitionsInput::RowMenu(row, (x, y)) => {
+                self.select(row);
+                self.menu.popup(self.table.view(), x, y);
+            }
             PartitionsInput::Fact(action) => sender.output_sender().emit(action.into()),
             PartitionsInput::Strip(output) => self.take_strip(output, &sender),
             PartitionsInput::Do(deed) => self.act(deed, root, &sender),

@@ -5,17 +5,22 @@ use std::rc::Rc;
 
 use platter::op::edit::Alignment;
 use platter::units::{KIB, MIB};
-use relm4::gtk::{self, gio, glib, pango, prelude::*};
+use relm4::gtk::{self, gdk, gio, glib, pango, prelude::*};
 
 use super::helpers::{Row, aligned, is_good};
+use super::table_fit;
 use crate::a11y;
 use crate::format;
 use crate::i18n::{fill, gettext};
 use crate::widgets::usage_bar;
 
+/// How the content of a cell is called, with the number of its row behind it.
+const CELL: &str = "partition-cell-";
+
 /// The widgets and the model under them.
 pub(super) struct Table {
     root: gtk::ScrolledWindow,
+    view: gtk::ColumnView,
     rows: gio::ListStore,
     selection: gtk::SingleSelection,
     /// The program changes the selection, not the user. Told of its own changes, the pane would
@@ -24,8 +29,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// An empty table; `selected` gets the index of a row that the user selects.
-    pub(super) fn new(selected: impl Fn(usize) + 'static) -> Self {
+    /// An empty table; `selected` gets the index of a row that the user selects, `menu` that of one
+    /// whose menu is asked for, and where.
+    pub(super) fn new(
+        selected: impl Fn(usize) + 'static,
+        menu: impl Fn(usize, (f64, f64)) + 'static,
+    ) -> Self {
         let rows = gio::ListStore::new::<glib::BoxedAnyObject>();
         let selection = gtk::SingleSelection::builder()
             .model(&rows)
@@ -47,9 +56,12 @@ impl Table {
             .css_classes(["partition-table"])
             .build();
         a11y::name(&view, &gettext("Partitions"));
-        for column in columns() {
-            view.append_column(&column);
+        let folded = Rc::new(Cell::new(false));
+        let columns = columns(&folded);
+        for column in &columns {
+            view.append_column(column);
         }
+        connect_menu(&view, &selection, menu);
         let root = gtk::ScrolledWindow::builder()
             .child(&view)
             .vscrollbar_policy(gtk::PolicyType::Never)
@@ -57,8 +69,27 @@ impl Table {
             .overflow(gtk::Overflow::Hidden)
             .css_classes(["card"])
             .build();
+        let [.., label, start, _, used, least, alignment] = &columns;
+        let leaving = [least, start, alignment, used, label].map(Clone::clone);
+        let (alignment, store, selected) = (alignment.clone(), rows.clone(), selection.clone());
+        let is_quiet = Rc::clone(&quiet);
+        table_fit::connect(&root, leaving.to_vec(), move |act| {
+            is_quiet.set(true);
+            let position = selected.selected();
+            let all: Vec<glib::Object> = (0..store.n_items())
+                .filter_map(|row| store.item(row))
+                .collect();
+            store.remove_all();
+            act();
+            // What has no column is said below the name.
+            folded.set(!alignment.is_visible());
+            store.splice(0, 0, &all);
+            selected.set_selected(position);
+            is_quiet.set(false);
+        });
         Self {
             root,
+            view,
             rows,
             selection,
             quiet,
@@ -67,6 +98,11 @@ impl Table {
 
     pub(super) fn root(&self) -> &gtk::ScrolledWindow {
         &self.root
+    }
+
+    /// What places of a menu are relative to.
+    pub(super) fn view(&self) -> &gtk::ColumnView {
+        &self.view
     }
 
     pub(super) fn show(&self, rows: Vec<Row>) {
@@ -86,8 +122,75 @@ impl Table {
     }
 }
 
-fn columns() -> [gtk::ColumnViewColumn; 8] {
-    let partition = column(&gettext("Partition"), partition_cell);
+/// A click with the other button, or the key for menus.
+fn connect_menu(
+    view: &gtk::ColumnView,
+    selection: &gtk::SingleSelection,
+    menu: impl Fn(usize, (f64, f64)) + 'static,
+) {
+    let menu = Rc::new(menu);
+    let click = gtk::GestureClick::builder()
+        .propagation_phase(gtk::PropagationPhase::Capture)
+        .button(gdk::BUTTON_SECONDARY)
+        .build();
+    let (clicked, over) = (Rc::clone(&menu), view.downgrade());
+    // Not while it is pressed: the menu would take the release for its own.
+    click.connect_released(move |gesture, _, x, y| {
+        gesture.set_state(gtk::EventSequenceState::Claimed);
+        if let Some(row) = over.upgrade().and_then(|view| row_at(&view, x, y)) {
+            clicked(row, (x, y));
+        }
+    });
+    view.add_controller(click);
+    let keys = gtk::EventControllerKey::new();
+    let (over, selection) = (view.downgrade(), selection.clone());
+    keys.connect_key_pressed(move |_, key, _, modifiers| {
+        let is_menu = key == gdk::Key::Menu
+            || key == gdk::Key::F10 && modifiers.contains(gdk::ModifierType::SHIFT_MASK);
+        let row = usize::try_from(selection.selected()).ok();
+        if let (true, Some(view), Some(row)) = (is_menu, over.upgrade(), row) {
+            menu(row, focused_place(&view));
+            return glib::Propagation::Stop;
+        }
+        glib::Propagation::Proceed
+    });
+    view.add_controller(keys);
+}
+
+/// The row at a place of the view, by the cells that are in it: GTK does not say.
+fn row_at(view: &gtk::ColumnView, x: f64, y: f64) -> Option<usize> {
+    let mut widget = view.pick(x, y, gtk::PickFlags::DEFAULT)?;
+    while widget.css_name() != "row" {
+        widget = widget.parent()?;
+    }
+    let mut cell = widget.first_child();
+    while let Some(known) = cell {
+        let content = known.first_child()?;
+        if let Some(row) = content.widget_name().strip_prefix(CELL) {
+            return row.parse().ok();
+        }
+        cell = known.next_sibling();
+    }
+    None
+}
+
+/// In the middle of the row that has the focus.
+fn focused_place(view: &gtk::ColumnView) -> (f64, f64) {
+    let focus = view.root().and_then(|root| root.focus());
+    let bounds = focus.and_then(|focus| focus.compute_bounds(view));
+    let place = bounds.map(|bounds| {
+        let (x, y) = (bounds.x() + 48.0, bounds.y() + bounds.height() / 2.0);
+        (f64::from(x), f64::from(y))
+    });
+    place.unwrap_or_default()
+}
+
+/// Those of `folded` say below their name what has no column.
+fn columns(folded: &Rc<Cell<bool>>) -> [gtk::ColumnViewColumn; 8] {
+    let folded = Rc::clone(folded);
+    let partition = column(&gettext("Partition"), move |row| {
+        partition_cell(row, folded.get())
+    });
     partition.set_expand(true);
     [
         partition,
@@ -117,6 +220,7 @@ fn column(title: &str, cell: impl Fn(&Row) -> gtk::Widget + 'static) -> gtk::Col
         let row = object.borrow::<Row>();
         let child = cell(&row);
         item.set_child(Some(&child));
+        child.set_widget_name(&format!("{CELL}{}", item.position()));
         name_row(&child, &row);
     });
     factory.connect_unbind(|_, item| {
@@ -186,7 +290,7 @@ fn size_cell(row: &Row) -> gtk::Widget {
     cell.upcast()
 }
 
-fn partition_cell(row: &Row) -> gtk::Widget {
+fn partition_cell(row: &Row, folded: bool) -> gtk::Widget {
     let mark = gtk::Box::builder()
         .valign(gtk::Align::Center)
         .css_classes(["partition-mark"])
@@ -201,7 +305,24 @@ fn partition_cell(row: &Row) -> gtk::Widget {
         cell.set_margin_start(18);
     }
     cell.append(&mark);
-    cell.append(&label);
+    let Some(alignment) = row.alignment.filter(|_| folded) else {
+        cell.append(&label);
+        return cell.upcast();
+    };
+    let lines = gtk::Box::builder()
+        .orientation(gtk::Orientation::Vertical)
+        .valign(gtk::Align::Center)
+        .build();
+    lines.append(&label);
+    let below = text(&aligned(alignment));
+    below.add_css_class("caption");
+    below.add_css_class(if is_good(alignment) {
+        "dim-label"
+    } else {
+        "warning"
+    });
+    lines.append(&below);
+    cell.append(&lines);
     cell.upcast()
 }
 
