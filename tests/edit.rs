@@ -7,6 +7,7 @@
 mod common;
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,9 @@ enum Fs {
     Ntfs,
     Fat32,
     Swap,
+    ExFat,
+    Xfs,
+    Btrfs,
 }
 
 /// Where that partition is.
@@ -127,6 +131,32 @@ impl Disk {
             }
             Fs::Swap => {
                 run_tool("mkswap", ["-q", "-L", "label", volume]);
+            }
+            Fs::ExFat => {
+                run_tool("mkfs.exfat", [volume]);
+            }
+            Fs::Xfs => {
+                let list = self.file("list");
+                let text = format!("-\n0 0\nd--755 0 0\nfile ---644 0 0 {content}\n$\n");
+                fs::write(&list, text).unwrap();
+                let mut make = tool("mkfs.xfs");
+                // Its own tests may make small ones.
+                for name in ["TEST_DIR", "TEST_DEV", "QA_CHECK_FS"] {
+                    make.env(name, "1");
+                }
+                common::run(make.args(["-q", "-p"]).arg(&list).arg(volume));
+            }
+            Fs::Btrfs => {
+                let root = self.file("root");
+                fs::create_dir(&root).unwrap();
+                fs::copy(content, root.join("file")).unwrap();
+                let root = root.to_str().unwrap();
+                let small = ["-q", "--mixed", "-m", "single", "-d", "single"];
+                common::run(
+                    tool("mkfs.btrfs")
+                        .args(small)
+                        .args(["--rootdir", root, volume]),
+                );
             }
         }
     }
@@ -274,10 +304,42 @@ impl Disk {
                 assert!(said.contains("label"), "{said}");
                 return;
             }
+            Fs::ExFat => {
+                run_tool("fsck.exfat", ["-n", volume]);
+                // Both boot regions say where the partition begins, and free clusters are not
+                // copied; allocation table, bitmap and root directory stay.
+                return self.judge_bytes(&path, 24 * 512..(2 << 20) + (128 << 10));
+            }
+            Fs::Xfs => {
+                run_tool("xfs_repair", ["-n", volume]);
+                return self.judge_bytes(&path, 0..usize::try_from(LENGTH * MIB).unwrap());
+            }
+            Fs::Btrfs => {
+                run_tool("btrfs", ["check", volume]);
+                let folder = self.file("restored");
+                let _ = fs::remove_dir_all(&folder);
+                fs::create_dir(&folder).unwrap();
+                run_tool("btrfs", ["restore", volume, folder.to_str().unwrap()]);
+                fs::rename(folder.join("file"), &out).unwrap();
+            }
         }
         assert!(
             fs::read(&out).unwrap() == self.content,
             "the file has changed"
+        );
+    }
+}
+
+impl Disk {
+    /// The partition holds what was made, at these offsets.
+    fn judge_bytes(&self, cut: &Path, range: Range<usize>) {
+        let (made, now) = (
+            fs::read(self.file("volume")).unwrap(),
+            fs::read(cut).unwrap(),
+        );
+        assert!(
+            made[range.clone()] == now[range],
+            "the partition has changed"
         );
     }
 }
@@ -305,6 +367,15 @@ fn edits(number: u32) -> Vec<(&'static str, Vec<String>, u64, u64)> {
     ]
 }
 
+/// Whether that is to be had with this file system: what cannot be resized moves.
+fn can(fs: Fs, edit: &str) -> bool {
+    match fs {
+        Fs::ExFat | Fs::Xfs => matches!(edit, "left" | "right"),
+        Fs::Btrfs => edit != "shrink",
+        _ => true,
+    }
+}
+
 /// All edits in each of these tables and holders; `PLATTER_LONG` asks for all there are.
 fn try_all(fs: Fs, sample: &[(&[Table], &[Holder])]) {
     let all_of_them = std::env::var_os("PLATTER_LONG").is_some();
@@ -320,6 +391,9 @@ fn try_all(fs: Fs, sample: &[(&[Table], &[Holder])]) {
             let before = disk.to_raw("before.raw");
             disk.judge_content(&before, FIRST, LENGTH);
             for (name, ops, first, length) in edits(disk.number()) {
+                if !can(fs, name) {
+                    continue;
+                }
                 let is_telling = matches!(name, "shrink" | "right" | "move and grow");
                 if !all_of_them && combinations >= 5 && !is_telling {
                     continue;
@@ -408,13 +482,26 @@ fn swap_moves_and_resizes() {
     try_all(Fs::Swap, &[(&TABLES, &[Holder::Raw])]);
 }
 
+#[test]
+fn exfat_xfs_and_btrfs_move_and_btrfs_grows() {
+    for fs in [Fs::ExFat, Fs::Xfs, Fs::Btrfs] {
+        try_all(
+            fs,
+            &[
+                (&TABLES[..1], &[Holder::Raw, Holder::Overlay]),
+                (&TABLES[2..], &[Holder::WithSnapshot]),
+            ],
+        );
+    }
+}
+
 /// The real program is killed at its Nth write; the next one goes on, or back, as it is told.
 #[test]
 fn a_killed_edit_is_resumed_or_rolled_back() {
     let rounds: usize = if std::env::var_os("PLATTER_LONG").is_some() {
         50
     } else {
-        12
+        25
     };
     for holder in [Holder::Raw, Holder::Qcow2] {
         let disk = Disk::new(Fs::Ext4, Table::Gpt, holder);
