@@ -1,11 +1,18 @@
 //! XFS, after the "XFS Algorithms & Data Structures" book.
 
+mod geometry;
+mod group;
+mod grow;
+mod log;
+
+pub(super) use grow::grow;
+
 use uuid::Uuid;
 
 use super::volume::Volume;
 use super::{FileSystem, FsKind};
 use crate::codec::{Fields, utf8};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
 
 const VERSION_5: u16 = 5;
@@ -62,6 +69,10 @@ fn judge_checksum(fs: &mut FileSystem, superblock: Fields<'_>, sector_size: usiz
         ));
     }
     Ok(())
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(ErrorKind::Refused, format!("{what}: check it first"))
 }
 
 struct Layout {

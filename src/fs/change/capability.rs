@@ -139,7 +139,7 @@ fn needed(kind: FsKind, action: Action) -> Need {
             Make => Need::Tool("mkfs.xfs", "xfsprogs"),
             Check | Repair => Need::Tool("xfs_repair", "xfsprogs"),
             Label | Uuid => Need::Tool("xfs_admin", "xfsprogs"),
-            Grow => Need::Never("XFS grows only while it is mounted: run xfs_growfs in the guest"),
+            Grow => Need::Native,
             Shrink => Need::Never("XFS file systems cannot be made smaller"),
         },
         FsKind::Btrfs => match action {

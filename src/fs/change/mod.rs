@@ -15,7 +15,8 @@
 //! | `swap` | swap areas, which need no tool |
 //!
 //! What else needs no tool is with its file system: FAT is resized and gets its serial number by
-//! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger.
+//! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger, and the groups
+//! made that XFS grows by.
 
 mod capability;
 mod commands;
@@ -32,7 +33,7 @@ pub use identifier::Identifier;
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FsKind, btrfs, fat, ntfs};
+use crate::fs::{FsKind, btrfs, fat, ntfs, xfs};
 use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::MIB;
@@ -133,6 +134,7 @@ fn native(
             fat::set_serial(partition, u32::try_from(serial).unwrap_or(0))?;
         }
         (FsKind::Btrfs, Change::Grow) => btrfs::grow(partition)?,
+        (FsKind::Xfs, Change::Grow) => xfs::grow(partition)?,
         _ => return Ok(swap::change(partition, change)?),
     }
     Ok(Outcome::default())

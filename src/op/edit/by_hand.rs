@@ -215,6 +215,12 @@ impl Lines {
         }
     }
 
+    fn say_mounted(&mut self, device: &str, words: &[&str]) {
+        self.say(["mount", device, "/mnt"]);
+        self.say(words.iter().copied());
+        self.say(["umount", "/mnt"]);
+    }
+
     fn resize_fs(&mut self, fs: Option<FsKind>, device: &str, size: Option<u64>) {
         match fs {
             Some(FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4) => {
@@ -231,6 +237,11 @@ impl Lines {
                 );
             }
             Some(FsKind::Swap) => self.say(["mkswap", device]),
+            // Their own tools do it only while they are mounted.
+            Some(FsKind::Xfs) => self.say_mounted(device, &["xfs_growfs", "/mnt"]),
+            Some(FsKind::Btrfs) => {
+                self.say_mounted(device, &["btrfs", "filesystem", "resize", "max", "/mnt"]);
+            }
             _ => {}
         }
     }
