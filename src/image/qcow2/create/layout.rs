@@ -165,6 +165,8 @@ impl Layout {
                 cluster += self.cluster_size;
             }
             storage.write_at(&piece[..length], at)?;
+            // The flush in the end finds little left.
+            storage.start_flush();
             control.advance(length as u64);
             at += length as u64;
         }

@@ -133,6 +133,7 @@ impl RefcountLayout {
                 }
             }
             storage.write_at(&piece, (first_block + block) * self.cluster_size)?;
+            storage.start_flush();
             control.advance(piece.len() as u64);
         }
         Ok(())
