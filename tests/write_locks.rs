@@ -367,13 +367,14 @@ impl Stopped {
 
     fn finish(mut self) -> bool {
         let pid = self.pid();
-        let go_on = || run(tool("kill").args(["-CONT", &pid]));
-        go_on();
+        let go_on = || output(tool("kill").args(["-CONT", &pid])).status.success();
+        assert!(go_on());
         let mut line = String::new();
         while self.said.read_line(&mut line).unwrap() > 0 {
-            // Each of the two calls stops it once.
+            // Each of the two calls stops it once. It says so for every thread, and may be over by
+            // the time that the last of them is heard.
             if line.contains("stopped by SIGSTOP") {
-                go_on();
+                let _ = go_on();
             }
             line.clear();
         }
