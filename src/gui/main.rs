@@ -22,6 +22,7 @@ mod image_operation;
 mod image_sheets;
 mod jobs;
 mod map;
+mod menu;
 mod metrics;
 mod name_form;
 mod new_image;

@@ -31,34 +31,6 @@ pub struct Effort {
     pub target: Option<PathBuf>,
 }
 
-impl Effort {
-    /// Copying what `plan` says it needs room for from the disk of `chain`; `None` when it says
-    /// nothing, or the disk cannot be read.
-    #[must_use]
-    pub fn of_copy(chain: &Chain, plan: &Plan) -> Option<Self> {
-        let space = plan.space.as_ref()?;
-        Some(Self {
-            sources: vec![Arc::new(chain.disk().ok()?)],
-            bytes: space.bytes,
-            compression: None,
-            target: Some(space.at.clone()),
-        })
-    }
-}
-
-impl Effort {
-    /// Writing `bytes` zeroes to `target`.
-    #[must_use]
-    pub fn of_zeroes(bytes: u64, target: &Path) -> Self {
-        Self {
-            sources: Vec::new(),
-            bytes,
-            compression: None,
-            target: Some(target.to_path_buf()),
-        }
-    }
-}
-
 /// How long it will take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Estimate {
@@ -87,6 +59,30 @@ struct Taken {
 }
 
 impl Effort {
+    /// Copying what `plan` says it needs room for from the disk of `chain`; `None` when it says
+    /// nothing, or the disk cannot be read.
+    #[must_use]
+    pub fn of_copy(chain: &Chain, plan: &Plan) -> Option<Self> {
+        let space = plan.space.as_ref()?;
+        Some(Self {
+            sources: vec![Arc::new(chain.disk().ok()?)],
+            bytes: space.bytes,
+            compression: None,
+            target: Some(space.at.clone()),
+        })
+    }
+
+    /// Writing `bytes` zeroes to `target`.
+    #[must_use]
+    pub fn of_zeroes(bytes: u64, target: &Path) -> Self {
+        Self {
+            sources: Vec::new(),
+            bytes,
+            compression: None,
+            target: Some(target.to_path_buf()),
+        }
+    }
+
     /// Tries for a third of a second. `None` when there is nothing to do, or nothing to try.
     ///
     /// # Errors

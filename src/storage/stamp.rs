@@ -26,6 +26,12 @@ impl FileStamp {
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::from(&std::fs::metadata(path)?))
     }
+
+    /// When it was last written to, in seconds since 1970.
+    #[must_use]
+    pub fn modified_seconds(&self) -> i64 {
+        self.modified.0
+    }
 }
 
 impl From<&Metadata> for FileStamp {

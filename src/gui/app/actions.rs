@@ -7,6 +7,7 @@ use super::panes::VIEWS;
 use super::{App, AppInput};
 use crate::i18n::gettext;
 use crate::image_operation::ImageOperation;
+use crate::menu;
 
 /// Adds the actions to window and application, and sets their keys.
 pub(super) fn install(
@@ -57,30 +58,20 @@ pub(super) fn install(
 
 /// The menu of the header bar.
 pub(super) fn primary_menu() -> gio::Menu {
-    let section = |items: &[(String, &str)]| {
-        let menu = gio::Menu::new();
-        for (label, action) in items {
-            menu.append(Some(label), Some(action));
-        }
-        menu
-    };
-    let menu = gio::Menu::new();
-    menu.append_section(
-        None,
-        &section(&[
-            (gettext("_New Image…"), "win.new-image"),
-            (gettext("Image of a _Device…"), "win.device-image"),
-            (gettext("_Open…"), "win.open"),
-            (gettext("_Reload"), "win.reload"),
-            (gettext("_Close Image"), "win.close-image"),
-        ]),
-    );
-    menu.append_section(
-        None,
-        &section(&[
-            (gettext("_Keyboard Shortcuts"), "win.show-help-overlay"),
-            (gettext("_About Platter"), "win.about"),
-        ]),
-    );
-    menu
+    menu::sections(
+        "win",
+        &[
+            &[
+                (gettext("_New Image…"), "new-image"),
+                (gettext("Image of a _Device…"), "device-image"),
+                (gettext("_Open…"), "open"),
+                (gettext("_Reload"), "reload"),
+                (gettext("_Close Image"), "close-image"),
+            ],
+            &[
+                (gettext("_Keyboard Shortcuts"), "show-help-overlay"),
+                (gettext("_About Platter"), "about"),
+            ],
+        ],
+    )
 }

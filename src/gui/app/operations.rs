@@ -15,6 +15,7 @@ use crate::describe;
 use crate::i18n::{fill, gettext};
 use crate::image_operation::ImageOperation;
 use crate::jobs::{JobsInput, JobsOutput};
+use crate::menu;
 use crate::operation::{Ask, Draft, Offer, Operation, Request};
 use crate::operation_window::{OperationInit, OperationInput, OperationOutput, OperationWindow};
 use crate::pane::ErrorReport;
@@ -23,29 +24,24 @@ use crate::subject::Subject;
 
 /// The menu of the selected image.
 pub(super) fn image_menu() -> gio::Menu {
-    let menu = gio::Menu::new();
-    for (label, action) in [
-        (gettext("_Resize Disk…"), "win.resize-disk"),
-        (gettext("_Convert…"), "win.convert-image"),
-        (gettext("C_ompare…"), "win.compare-image"),
-        (gettext("Chec_k…"), "win.check-image"),
-    ] {
-        menu.append(Some(&label), Some(action));
-    }
-    let chain = gio::Menu::new();
-    for (label, action) in [
-        (gettext("New Over_lay…"), "win.new-overlay"),
-        (gettext("Co_mmit…"), "win.commit-image"),
-        (gettext("Other _Backing File…"), "win.rebase-image"),
-        (gettext("_Flatten…"), "win.flatten-image"),
-    ] {
-        chain.append(Some(&label), Some(action));
-    }
-    menu.append_section(None, &chain);
-    let end = gio::Menu::new();
-    end.append(Some(&gettext("Move to _Trash…")), Some("win.delete-image"));
-    menu.append_section(None, &end);
-    menu
+    menu::sections(
+        "win",
+        &[
+            &[
+                (gettext("_Resize Disk…"), "resize-disk"),
+                (gettext("_Convert…"), "convert-image"),
+                (gettext("C_ompare…"), "compare-image"),
+                (gettext("Chec_k…"), "check-image"),
+            ],
+            &[
+                (gettext("New Over_lay…"), "new-overlay"),
+                (gettext("Co_mmit…"), "commit-image"),
+                (gettext("Other _Backing File…"), "rebase-image"),
+                (gettext("_Flatten…"), "flatten-image"),
+            ],
+            &[(gettext("Move to _Trash…"), "delete-image")],
+        ],
+    )
 }
 
 /// The dialogs of operations, and which files jobs are changing.

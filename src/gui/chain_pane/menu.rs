@@ -9,6 +9,7 @@ use relm4::gtk::{self, gdk, gio, glib, prelude::*};
 use super::{ChainInput, ChainPane};
 use crate::i18n::gettext;
 use crate::image_operation::ImageOperation;
+use crate::menu;
 use crate::widgets::context_menu::ContextMenu;
 
 /// Something that can be done with a node.
@@ -86,36 +87,28 @@ pub(super) fn enable(group: &gio::SimpleActionGroup, node: Option<&Node>) {
 
 /// The menu.
 pub(super) fn model() -> gio::Menu {
-    let section = |items: &[(String, &str)]| {
-        let menu = gio::Menu::new();
-        for (label, action) in items {
-            menu.append(Some(label), Some(&format!("node.{action}")));
-        }
-        menu
-    };
-    let menu = gio::Menu::new();
-    for items in [
-        &[(gettext("_Open"), "open"), (gettext("_Locate…"), "locate")][..],
+    menu::sections(
+        "node",
         &[
-            (gettext("New O_verlay…"), "overlay"),
-            (gettext("Co_mmit…"), "commit"),
-            (gettext("Other _Backing File…"), "rebase"),
-            (gettext("_Flatten…"), "flatten"),
+            &[(gettext("_Open"), "open"), (gettext("_Locate…"), "locate")],
+            &[
+                (gettext("New O_verlay…"), "overlay"),
+                (gettext("Co_mmit…"), "commit"),
+                (gettext("Other _Backing File…"), "rebase"),
+                (gettext("_Flatten…"), "flatten"),
+            ],
+            &[
+                (gettext("_Convert…"), "convert"),
+                (gettext("Com_pare…"), "compare"),
+                (gettext("Chec_k…"), "check"),
+                (gettext("Move to _Trash…"), "delete"),
+            ],
+            &[
+                (gettext("_Show in File Manager"), "show-file"),
+                (gettext("Copy Pa_th"), "copy-path"),
+            ],
         ],
-        &[
-            (gettext("_Convert…"), "convert"),
-            (gettext("Com_pare…"), "compare"),
-            (gettext("Chec_k…"), "check"),
-            (gettext("Move to _Trash…"), "delete"),
-        ],
-        &[
-            (gettext("_Show in File Manager"), "show-file"),
-            (gettext("Copy Pa_th"), "copy-path"),
-        ],
-    ] {
-        menu.append_section(None, &section(items));
-    }
-    menu
+    )
 }
 
 /// Brings the menu up from the pointer, or from the menu key on a node that has the focus.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use platter::chain::Chain;
 use platter::op::edit::Trial;
+use platter::storage::FileStamp;
 
 /// Clocks of file systems go in steps: a file that was changed less than this ago may change once
 /// more under the same time.
@@ -15,10 +16,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What a file was when it was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Print {
-    id: (u64, u64),
-    length: u64,
-    /// Seconds and nanoseconds of the last change, of the content and of anything.
-    changed: [(i64, i64); 2],
+    stamp: FileStamp,
+    /// Seconds and nanoseconds of the last change of anything but the content.
+    status_changed: (i64, i64),
 }
 
 /// The files of a chain as they were.
@@ -51,7 +51,7 @@ pub(super) fn prints(chain: &Chain) -> Option<Prints> {
     let limit = SystemTime::now().checked_sub(SETTLED)?;
     let limit = limit.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     let limit = i64::try_from(limit).ok()?;
-    let is_settled = |print: &Print| print.changed[0].0 < limit;
+    let is_settled = |print: &Print| print.stamp.modified_seconds() < limit;
     prints.iter().all(is_settled).then_some(prints)
 }
 
@@ -60,12 +60,8 @@ fn read(chain: &Chain) -> Option<Prints> {
         let info = link.info()?;
         let metadata = fs::metadata(link.path.as_ref()?).ok()?;
         (metadata.is_file() && info.data_file.is_none()).then(|| Print {
-            id: (metadata.dev(), metadata.ino()),
-            length: metadata.len(),
-            changed: [
-                (metadata.mtime(), metadata.mtime_nsec()),
-                (metadata.ctime(), metadata.ctime_nsec()),
-            ],
+            stamp: FileStamp::from(&metadata),
+            status_changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     };
     chain.links().iter().map(print).collect()

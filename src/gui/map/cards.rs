@@ -2,7 +2,7 @@
 
 use platter::plot::cell::{Class, Share};
 use platter::plot::layout::Rect;
-use platter::plot::raster::{Palette, Picture};
+use platter::plot::raster::{Kind, Palette, Picture};
 use relm4::gtk::{self, pango, prelude::*};
 
 use super::details::Details;
@@ -22,13 +22,11 @@ pub(super) struct LegendCard {
 #[derive(Debug)]
 struct LegendRow {
     class: Class,
-    swatch: gtk::Image,
+    swatch: Swatch,
     sum: gtk::Label,
 }
 
 impl LegendCard {
-    const SWATCH: i32 = 14;
-
     pub(super) fn new() -> Self {
         let root = card(&gettext("Legend"), gtk::AccessibleRole::Group);
         let grid = gtk::Grid::builder()
@@ -41,12 +39,7 @@ impl LegendCard {
         layers.set_visible(false);
         // The line below each class is free for what it is made up of.
         let rows = (0..).step_by(2).zip(Class::ALL).map(|(number, class)| {
-            let swatch = gtk::Image::builder()
-                .pixel_size(Self::SWATCH)
-                .accessible_role(gtk::AccessibleRole::Presentation)
-                .valign(gtk::Align::Center)
-                .css_classes(["map-swatch"])
-                .build();
+            let swatch = Swatch::new(gtk::Align::Center);
             let name = wrapping(&class_name(class));
             name.set_hexpand(true);
             let sum = gtk::Label::builder()
@@ -54,7 +47,7 @@ impl LegendCard {
                 .valign(gtk::Align::Start)
                 .css_classes(["dim-label", "numeric"])
                 .build();
-            grid.attach(&swatch, 0, number, 1, 1);
+            grid.attach(&swatch.root, 0, number, 1, 1);
             grid.attach(&name, 1, number, 1, 1);
             grid.attach(&sum, 2, number, 1, 1);
             if class == Class::Backing {
@@ -69,17 +62,8 @@ impl LegendCard {
 
     /// Shows the colours of the map.
     pub(super) fn set_palette(&self, palette: &Palette, scale: i32) {
-        let side = Self::SWATCH * scale.max(1);
-        let pixels = usize::try_from(side).unwrap_or(0);
         for row in &self.rows {
-            let mut picture = Picture::new(pixels, pixels, palette.paper);
-            let rect = Rect {
-                width: side.into(),
-                height: side.into(),
-                ..Rect::default()
-            };
-            picture.fill(rect, row.class, palette.ink(row.class));
-            row.swatch.set_paintable(Some(&texture(picture)));
+            row.swatch.paint(row.class, palette, scale);
         }
     }
 
@@ -98,6 +82,42 @@ impl LegendCard {
             let exact = bytes.map(format::exact_bytes);
             row.sum.set_tooltip_text(exact.as_deref());
         }
+    }
+}
+
+/// What something looks like on the map, beside its name.
+#[derive(Debug)]
+pub(super) struct Swatch {
+    pub(super) root: gtk::Image,
+}
+
+impl Swatch {
+    /// In logical pixels.
+    const SIDE: i32 = 14;
+
+    pub(super) fn new(valign: gtk::Align) -> Self {
+        let root = gtk::Image::builder()
+            .pixel_size(Self::SIDE)
+            .accessible_role(gtk::AccessibleRole::Presentation)
+            .valign(valign)
+            .css_classes(["map-swatch"])
+            .build();
+        Self { root }
+    }
+
+    /// Shows the colours of `kind`.
+    pub(super) fn paint(&self, kind: impl Into<Kind>, palette: &Palette, scale: i32) {
+        let kind = kind.into();
+        let side = Self::SIDE * scale.max(1);
+        let pixels = usize::try_from(side).unwrap_or(0);
+        let mut picture = Picture::new(pixels, pixels, palette.paper);
+        let rect = Rect {
+            width: side.into(),
+            height: side.into(),
+            ..Rect::default()
+        };
+        picture.fill(rect, kind, palette.ink(kind));
+        self.root.set_paintable(Some(&texture(picture)));
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use platter::plot::layout::Rect;
-use platter::plot::raster::{Kind, Palette, Picture};
+use platter::plot::raster::{Kind, Palette};
 use relm4::gtk::{self, prelude::*};
 use relm4::prelude::*;
 
-use super::cards::{card, wrapping};
-use super::render::texture;
+use super::cards::{Swatch, card, wrapping};
 use super::{MapInput, MapPane, MapPaneWidgets};
 use crate::a11y;
 use crate::comparison::Comparison;
@@ -16,14 +14,11 @@ use crate::format;
 use crate::i18n::{counted, fill, gettext};
 use crate::pane::PaneOutput;
 
-/// Side of the swatch in logical pixels.
-const SWATCH: i32 = 14;
-
 /// Names the other disk, says how much differs and leads to it.
 #[derive(Debug)]
 pub(super) struct ComparisonCard {
     pub(super) root: gtk::Box,
-    swatch: gtk::Image,
+    swatch: Swatch,
     sentence: gtk::Label,
     previous: gtk::Button,
     next: gtk::Button,
@@ -34,16 +29,11 @@ impl ComparisonCard {
     pub(super) fn new() -> Self {
         let root = card(&gettext("Comparison"), gtk::AccessibleRole::Group);
         root.set_visible(false);
-        let swatch = gtk::Image::builder()
-            .pixel_size(SWATCH)
-            .accessible_role(gtk::AccessibleRole::Presentation)
-            .valign(gtk::Align::Start)
-            .css_classes(["map-swatch"])
-            .build();
+        let swatch = Swatch::new(gtk::Align::Start);
         let sentence = wrapping("");
         sentence.set_hexpand(true);
         let line = gtk::Box::builder().spacing(9).build();
-        line.append(&swatch);
+        line.append(&swatch.root);
         line.append(&sentence);
         root.append(&line);
         let button = |icon: &str, name: &str| {
@@ -76,16 +66,7 @@ impl ComparisonCard {
 
     /// Shows the colours of the map.
     pub(super) fn set_palette(&self, palette: &Palette, scale: i32) {
-        let side = SWATCH * scale.max(1);
-        let pixels = usize::try_from(side).unwrap_or(0);
-        let mut picture = Picture::new(pixels, pixels, palette.paper);
-        let rect = Rect {
-            width: side.into(),
-            height: side.into(),
-            ..Rect::default()
-        };
-        picture.fill(rect, Kind::Different, palette.different);
-        self.swatch.set_paintable(Some(&texture(picture)));
+        self.swatch.paint(Kind::Different, palette, scale);
     }
 
     fn show(&self, compared: Option<&Comparison>) {

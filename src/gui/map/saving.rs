@@ -11,6 +11,7 @@ use super::{MapCommand, MapInput, MapPane};
 use crate::describe;
 use crate::format;
 use crate::i18n::{fill, gettext};
+use crate::menu;
 use crate::pane::{ErrorReport, PaneOutput};
 
 /// Prefix of the pane's actions.
@@ -18,19 +19,8 @@ const GROUP: &str = "map";
 
 /// The entries of the Export… button.
 pub(super) fn menu() -> gio::Menu {
-    let menu = gio::Menu::new();
-    for kinds in [
-        &ExportKind::ALL[..2],
-        &ExportKind::ALL[2..4],
-        &ExportKind::ALL[4..],
-    ] {
-        let section = gio::Menu::new();
-        for (kind, action) in kinds {
-            section.append(Some(&kind.title()), Some(&format!("{GROUP}.{action}")));
-        }
-        menu.append_section(None, &section);
-    }
-    menu
+    let items = ExportKind::ALL.map(|(kind, action)| (kind.title(), action));
+    menu::sections(GROUP, &[&items[..2], &items[2..4], &items[4..]])
 }
 
 /// The actions behind the entries.

@@ -6,6 +6,7 @@ use relm4::{ComponentSender, Sender};
 
 use super::{Partitions, PartitionsInput};
 use crate::i18n::gettext;
+use crate::menu;
 
 /// Something that can be done.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -174,54 +175,46 @@ impl Actions {
     }
 }
 
-type Items<'a> = &'a [(String, &'a str)];
-
-fn sections(sections: &[Items<'_>]) -> gio::Menu {
-    let menu = gio::Menu::new();
-    for items in sections {
-        let section = gio::Menu::new();
-        for (label, action) in *items {
-            section.append(Some(label), Some(&format!("partition.{action}")));
-        }
-        menu.append_section(None, &section);
-    }
-    menu
-}
-
 /// What can be done with a partition, where it is asked for.
 pub(super) fn context_menu() -> gio::Menu {
-    sections(&[
+    menu::sections(
+        "partition",
         &[
-            (gettext("_New Partition…"), "new"),
-            (gettext("_Resize or Move…"), "resize"),
-            (gettext("_Format…"), "format"),
-            (gettext("_Delete"), "delete"),
+            &[
+                (gettext("_New Partition…"), "new"),
+                (gettext("_Resize or Move…"), "resize"),
+                (gettext("_Format…"), "format"),
+                (gettext("_Delete"), "delete"),
+            ],
+            &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
+            &[
+                (gettext("_Check File System"), "check"),
+                (gettext("R_epair File System"), "repair"),
+            ],
+            &[
+                (gettext("_Label of the File System…"), "label"),
+                (gettext("_Properties…"), "properties"),
+            ],
         ],
-        &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
-        &[
-            (gettext("_Check File System"), "check"),
-            (gettext("R_epair File System"), "repair"),
-        ],
-        &[
-            (gettext("_Label of the File System…"), "label"),
-            (gettext("_Properties…"), "properties"),
-        ],
-    ])
+    )
 }
 
 /// What is done less often to a partition, and after an edit was applied.
 fn more_menu() -> gio::Menu {
-    sections(&[
-        &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
+    menu::sections(
+        "partition",
         &[
-            (gettext("_Label of the File System…"), "label"),
-            (gettext("R_epair File System"), "repair"),
+            &[(gettext("C_opy"), "copy"), (gettext("P_aste"), "paste")],
+            &[
+                (gettext("_Label of the File System…"), "label"),
+                (gettext("R_epair File System"), "repair"),
+            ],
+            &[
+                (gettext("_Undo the Last Applied Change…"), "undo-applied"),
+                (gettext("_Give Up Undoing…"), "discard-undo"),
+            ],
         ],
-        &[
-            (gettext("_Undo the Last Applied Change…"), "undo-applied"),
-            (gettext("_Give Up Undoing…"), "discard-undo"),
-        ],
-    ])
+    )
 }
 
 /// The action that chooses where borders go.
@@ -258,21 +251,24 @@ fn alignments() -> gio::Menu {
 
 /// What is done to the table.
 fn table_menu() -> gio::Menu {
-    let menu = sections(&[
+    let menu = menu::sections(
+        "partition",
         &[
-            (gettext("Convert to _GPT"), "to-gpt"),
-            (gettext("Convert to _MBR"), "to-mbr"),
-            (gettext("Re_pair GPT"), "repair-gpt"),
+            &[
+                (gettext("Convert to _GPT"), "to-gpt"),
+                (gettext("Convert to _MBR"), "to-mbr"),
+                (gettext("Re_pair GPT"), "repair-gpt"),
+            ],
+            &[
+                (gettext("_Export as Text…"), "export"),
+                (gettext("_Import From Text…"), "import"),
+            ],
+            &[
+                (gettext("_New GPT, All Partitions Gone"), "new-gpt"),
+                (gettext("New M_BR, All Partitions Gone"), "new-mbr"),
+            ],
         ],
-        &[
-            (gettext("_Export as Text…"), "export"),
-            (gettext("_Import From Text…"), "import"),
-        ],
-        &[
-            (gettext("_New GPT, All Partitions Gone"), "new-gpt"),
-            (gettext("New M_BR, All Partitions Gone"), "new-mbr"),
-        ],
-    ]);
+    );
     let end = gio::Menu::new();
     end.append_submenu(Some(&gettext("_Align to")), &alignments());
     menu.append_section(None, &end);

@@ -31,14 +31,13 @@ pub(super) struct Wish {
 
 pub(super) fn draft(subject: Subject, wish: Wish) -> Draft {
     Draft::new(move |control| {
-        let plan = if wish.keep {
+        let (plan, effort) = if wish.keep {
             plan_to_keep(&subject, &wish, control)?
         } else {
-            plan_to_relink(&subject, &wish)?
+            (plan_to_relink(&subject, &wish)?, None)
         };
-        let chain = subject.look().ok().filter(|_| wish.keep);
         let after = After {
-            effort: chain.and_then(|chain| Effort::of_copy(&chain, &plan)),
+            effort,
             undo: if wish.keep {
                 None
             } else {
@@ -133,7 +132,11 @@ fn open(subject: &Subject, wish: &Wish, observe: bool) -> Result<Chain> {
     Chain::open(&wish.backing, &options)
 }
 
-fn plan_to_keep(subject: &Subject, wish: &Wish, control: &Control) -> Result<Plan, Stop> {
+fn plan_to_keep(
+    subject: &Subject,
+    wish: &Wish,
+    control: &Control,
+) -> Result<(Plan, Option<Effort>), Stop> {
     let chain = subject.look()?;
     let other = open(subject, wish, true)?;
     refuse_cycle(subject, &other)?;
@@ -166,7 +169,8 @@ fn plan_to_keep(subject: &Subject, wish: &Wish, control: &Control) -> Result<Pla
         bytes: flatten::bytes_of_layers(&chain, 1..shared, control)?,
         longest_file: 0,
     });
-    Ok(plan.with_holders())
+    let effort = Effort::of_copy(&chain, &plan);
+    Ok((plan.with_holders(), effort))
 }
 
 /// The disk will read as what is there now, for better or worse: what can be recognised of it is
