@@ -98,11 +98,15 @@ fn compare(
     let message = if found.is_empty() {
         about(gettext_noop("The disks of {name} and {other} are equal"))
     } else {
-        about(gettext_noop(
-            "The disks of {name} and {other} differ in {count} places, {size} in all",
-        ))
-        .count("count", found.count())
-        .size("size", found.bytes())
+        let template = match found.count() {
+            1 => gettext_noop("The disks of {name} and {other} differ in one place, {size}"),
+            _ => gettext_noop(
+                "The disks of {name} and {other} differ in {count} places, {size} in all",
+            ),
+        };
+        about(template)
+            .count("count", found.count())
+            .size("size", found.bytes())
     };
     let notes = lines(&found, contents.as_ref())?;
     // A job runs once.
@@ -205,6 +209,14 @@ mod tests {
         );
         let compared = after.compared.unwrap();
         assert_eq!(compared.get().unwrap().found.count(), 2);
+        bytes[500_000] = 0;
+        std::fs::write(path("b.raw"), &bytes).unwrap();
+        let again = draft(subject.clone(), path("b.raw")).draw_up(&control);
+        let outcome = (again.unwrap().work)(&control).unwrap();
+        assert_eq!(
+            outcome.message.unwrap().to_string(),
+            "The disks of a.raw and b.raw differ in one place, 4 KiB"
+        );
         assert!(draft(subject, path("a.raw")).draw_up(&control).is_err());
     }
 }
