@@ -21,7 +21,7 @@ use platter::chain::{Chain, ChainOptions, LinkProblem, LinkState, OpenPolicy};
 use platter::control::Control;
 use platter::disk::read_parallel;
 use platter::image::{Format, SnapshotSelector};
-use platter::storage::Storage;
+use platter::storage::{FileStamp, Storage};
 use platter::{Error, ErrorKind};
 
 /// An overlay that names `backing` as it is, whatever that means.
@@ -283,6 +283,9 @@ fn the_user_can_allow_and_locate() {
     naming(&image, "../srv/base.raw", Some("raw"));
     assert_eq!(problem(&open(&image)), (1, "not allowed"));
     let asked = open(&image).links()[1].path.clone().unwrap();
+    // Who watches its files sees the same as what was read, also of one that was not opened.
+    let stamp = open(&image).links()[1].stamp;
+    assert_eq!(stamp, Some(FileStamp::of(&asked).unwrap()));
     for policy in [
         OpenPolicy {
             allow_outside: true,

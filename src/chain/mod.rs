@@ -66,7 +66,7 @@ pub struct Link {
     pub reference: Option<FileReference>,
     /// The local file that is meant, as far as the name means one.
     pub path: Option<PathBuf>,
-    /// What the file was when it was opened, before anything was read of it.
+    /// What the file was before anything was read of it, also where it was not opened in the end.
     pub stamp: Option<FileStamp>,
     /// Length of the file in bytes, where it could be asked.
     pub file_size: Option<u64>,

@@ -9,7 +9,7 @@ use crate::chain::policy::Decision;
 use crate::chain::{Chain, ChainOptions, Link, LinkProblem, LinkState, WritableLink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{self, FileReference, Format, ImageDriver};
-use crate::storage::{FileId, FileStorage, LockMode, Storage, holders};
+use crate::storage::{FileId, FileStamp, FileStorage, LockMode, Storage, holders};
 
 /// All links, the active layer first.
 ///
@@ -88,9 +88,9 @@ impl Opener<'_> {
             Target::Remote { protocol } => return Err(LinkProblem::Remote(protocol)),
             Target::Unusable(reason) => return Err(LinkProblem::NotAllowed(reason)),
         };
-        link.path = Some(path.clone());
+        link.point_at(&path);
         let path = self.permit(&path, &named.by, named.is_vouched_for)?;
-        link.path = Some(path.clone());
+        link.point_at(&path);
 
         let file = OpenFile::open(&path, self.options, self.links.len()).map_err(problem_of)?;
         self.seen.push(file.storage.id());
@@ -259,6 +259,12 @@ impl OpenFile {
 }
 
 impl Link {
+    /// The file that is meant, whether it will be opened or not.
+    fn point_at(&mut self, path: &Path) {
+        self.path = Some(path.to_path_buf());
+        self.stamp = FileStamp::of(path).ok();
+    }
+
     fn broken(reference: FileReference, problem: LinkProblem) -> Self {
         Self {
             reference: Some(reference),
