@@ -1433,12 +1433,26 @@ class App:
     # --- doing things ---
     def click(self, role, name=None, button=1, count=1, **kw):
         """Click with the pointer in the middle of a widget, as a user does."""
-        n = role if isinstance(role, Node) else self.find(role, name, **kw)
+        n = role if isinstance(role, Node) else self._on_top(self.find(role, name, **kw), role, name, kw)
         if "sensitive" not in n.states:
             raise UiError(f"{n} is insensitive, a click does nothing")
         self._check_reachable(n, *n.center)
         self.s.click_at(*n.center, button=button, count=count)
         return n
+
+    def _on_top(self, first, role, name, kw):
+        """Of widgets alike, the first that no other window covers: an open list shows the words
+        of the chosen row twice, and a user means the row.  `first` if all are covered, or if
+        the caller said which one."""
+        if kw.get("index") or kw.get("within"):
+            return first
+        for node in self.find_all(role, name, kw.get("visible", True), states=kw.get("states", ())):
+            try:
+                self._check_reachable(node, *node.center)
+                return node
+            except UiError:
+                continue
+        return first
 
     def activate(self, role, name=None, action=None, **kw):
         """Do a widget's action through AT-SPI: works for covered or scrolled-out widgets too."""
@@ -1668,7 +1682,7 @@ def run_step(s, app, a):
             base = app.find(*a.within) if a.within else None
             return "\n".join(n.line() for n in app.find_all(role, name, within=base))
         case "click":
-            app.click(node(), button=a.button, count=2 if a.double else 1)
+            app.click(role, name, button=a.button, count=2 if a.double else 1, **kw)
         case "activate":
             app.activate(node(), action=a.action)
         case "enter":
