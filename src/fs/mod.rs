@@ -110,6 +110,31 @@ impl FsKind {
         }
     }
 
+    /// The name as people write it ("NTFS", "exFAT", "ext4").
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Apfs => "APFS",
+            Self::BitLocker => "BitLocker",
+            Self::Btrfs => "Btrfs",
+            Self::ExFat => "exFAT",
+            Self::Fat12 => "FAT12",
+            Self::Fat16 => "FAT16",
+            Self::Fat32 => "FAT32",
+            Self::F2fs => "F2FS",
+            Self::HfsPlus => "HFS+",
+            Self::Iso9660 => "ISO 9660",
+            Self::Luks1 => "LUKS1",
+            Self::Luks2 => "LUKS2",
+            Self::Lvm2 => "LVM2",
+            Self::Ntfs => "NTFS",
+            Self::Squashfs => "SquashFS",
+            Self::Xfs => "XFS",
+            Self::Zfs => "ZFS",
+            Self::Ext2 | Self::Ext3 | Self::Ext4 | Self::Swap => self.name(),
+        }
+    }
+
     /// Made to fill its partition and able to grow with it.
     fn can_grow(self) -> bool {
         matches!(

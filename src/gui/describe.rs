@@ -88,28 +88,10 @@ pub(crate) fn error_details(error: &Error) -> String {
 
 /// The name of a file system, as people write it.
 pub(crate) fn fs_name(kind: FsKind) -> String {
-    let name = match kind {
-        FsKind::Apfs => "APFS",
-        FsKind::BitLocker => "BitLocker",
-        FsKind::Btrfs => "Btrfs",
-        FsKind::ExFat => "exFAT",
-        FsKind::Fat12 => "FAT12",
-        FsKind::Fat16 => "FAT16",
-        FsKind::Fat32 => "FAT32",
-        FsKind::F2fs => "F2FS",
-        FsKind::HfsPlus => "HFS+",
-        FsKind::Iso9660 => "ISO 9660",
-        FsKind::Luks1 => "LUKS1",
-        FsKind::Luks2 => "LUKS2",
-        FsKind::Lvm2 => "LVM2",
-        FsKind::Ntfs => "NTFS",
-        FsKind::Squashfs => "SquashFS",
-        FsKind::Swap => return gettext("Swap"),
-        FsKind::Xfs => "XFS",
-        FsKind::Zfs => "ZFS",
-        other => other.name(),
-    };
-    name.to_owned()
+    match kind {
+        FsKind::Swap => gettext("Swap"),
+        other => other.title().to_owned(),
+    }
 }
 
 /// The name of a partition table's kind.

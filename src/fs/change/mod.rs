@@ -245,14 +245,13 @@ pub fn minimum(
     }
 }
 
-/// Whether [`minimum_size`] reads only a few MiB of a file system of this kind, however large: then
-/// it can be asked in passing.
+/// Whether [`minimum_size`] reads only what says where files are, and copies no more than a few MiB
+/// of it to a scratch file, however large a file system of this kind is: then it can be asked in
+/// passing.
 #[must_use]
 pub fn minimum_is_cheap(kind: FsKind) -> bool {
-    matches!(
-        kind,
-        FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 | FsKind::Swap
-    )
+    use FsKind::{Ext2, Ext3, Ext4, Fat12, Fat16, Fat32, Swap};
+    matches!(kind, Ext2 | Ext3 | Ext4 | Fat12 | Fat16 | Fat32 | Swap)
 }
 
 /// `resize2fs -P` counts with superblock and group descriptors, which lie at the beginning unless
@@ -260,7 +259,7 @@ pub fn minimum_is_cheap(kind: FsKind) -> bool {
 fn reads_head_only(kind: FsKind, partition: &dyn Storage) -> Result<bool> {
     const META_BG: u32 = 0x10;
     let mut incompatible = [0; 4];
-    if !minimum_is_cheap(kind) || partition.size()? < 2048 {
+    if !matches!(kind, FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4) || partition.size()? < 2048 {
         return Ok(false);
     }
     partition.read_at(&mut incompatible, 1024 + 0x60)?;

@@ -10,6 +10,7 @@ use platter::plot::cell::{Class, Share};
 use platter::units::GuestOffset;
 
 use super::helpers::class_name;
+use crate::describe;
 use crate::format;
 use crate::i18n::{counted, fill, gettext};
 
@@ -191,10 +192,10 @@ impl Details {
                 });
             }
             if let Some(file_system) = &volume.file_system {
-                let kind = file_system.kind.name();
+                let kind = describe::fs_name(file_system.kind);
                 self.file_systems.push(match &file_system.label {
                     Some(label) => format!("{kind} “{label}”"),
-                    None => kind.to_owned(),
+                    None => kind,
                 });
             }
         }

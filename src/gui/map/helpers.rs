@@ -8,6 +8,7 @@ use platter::plot::cell::Class;
 use platter::plot::layout::Layout;
 use platter::plot::summary::Totals;
 
+use crate::describe;
 use crate::format;
 use crate::i18n::{fill, gettext};
 
@@ -110,7 +111,7 @@ pub(super) fn band_name(band: &Range<u64>, contents: Option<&Contents>) -> Strin
         text = format!("{text} “{label}”");
     }
     if let Some(found) = file_system {
-        text = format!("{text}, {}", found.kind.name());
+        text = format!("{text}, {}", describe::fs_name(found.kind));
     }
     format!("{text}, {size}")
 }

@@ -82,6 +82,8 @@ impl Component for Overview {
                                 set_wrap: true,
                                 set_wrap_mode: gtk::pango::WrapMode::WordChar,
                                 set_selectable: true,
+                                // Or its text is selected whenever the pane is first shown.
+                                set_can_focus: false,
                                 add_css_class: "title-2",
                             },
                             #[name = "line"]

@@ -62,6 +62,8 @@ pub(super) fn ask(asking: &Asking, draft: &Draft, smallest: &Smallest, target: &
             });
         });
     }
+    // What most people come for.
+    rows[1].grab_focus();
     let (draft, target) = (draft.clone(), target.clone());
     dialog.run(move || {
         let (start, end) = wanted.get().ok_or_else(no_size)?;

@@ -197,7 +197,7 @@ fn step(edit: &Edit, contents: &Contents, before: &Draft, after: &Draft) -> Step
         Edit::Resize(number, _) => resize(*number, before, after),
         Edit::Format { number, fs, .. } => plain(
             about(gettext_noop("Format partition {number} with {fs}"), *number)
-                .text("fs", fs.name()),
+                .text("fs", fs.title()),
         ),
         Edit::Label(number, label) => plain(
             about(
@@ -305,7 +305,7 @@ fn create(fs: Option<FsKind>, before: &Draft, after: &Draft) -> Step {
     let size = made.map_or(0, |partition| length(&partition.range));
     let what = match fs {
         Some(fs) => {
-            Phrase::new(gettext_noop("Make a partition of {size} with {fs}")).text("fs", fs.name())
+            Phrase::new(gettext_noop("Make a partition of {size} with {fs}")).text("fs", fs.title())
         }
         None => Phrase::new(gettext_noop("Make an empty partition of {size}")),
     };
@@ -410,7 +410,7 @@ fn following(fs: FsKind, action: Action) -> Phrase {
             Phrase::new(gettext_noop("its {fs} stays as it is: {reason}")).text("reason", reason)
         }
     };
-    phrase.text("fs", fs.name())
+    phrase.text("fs", fs.title())
 }
 
 fn places(number: u32, before: &Draft, after: &Draft) -> (Range<u64>, Range<u64>) {

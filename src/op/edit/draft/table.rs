@@ -163,7 +163,7 @@ impl Draft {
                 "the copy of partition {number} keeps the identifier of its {fs}: do not use both at once",
             );
             let note = Phrase::new(note).count("number", u64::from(source.number()));
-            self.notes.push(note.text("fs", fs.name()));
+            self.notes.push(note.text("fs", fs.title()));
         }
         self.changes.push(change);
         Ok(())
