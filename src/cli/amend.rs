@@ -13,7 +13,7 @@ use crate::help;
 use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program};
-use crate::progress::{print_progress, with_progress};
+use crate::progress::{print_progress, watched};
 use crate::source::{self, OpenOptions, Reach, Source, split_commas};
 
 const OPTIONS: &[Opt] = &[
@@ -105,23 +105,18 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
         return Err(Failure::new("Expecting one image file name"));
     };
     source::check_cache_option(cache.as_deref())?;
-    let control = interrupt::control();
-    let work = || {
+    let shows_progress = progress && !quiet;
+    let outcome = (|| {
         let source = Source::new(operand, format.as_deref(), &open)?;
         let chain = source.open(program, &open, Reach::Data)?;
         if asks_for_help {
             return list_options(chain_format(&chain).name()).map(drop);
         }
-        amend(&chain, &list, &control)
-    };
-    if !progress || quiet {
-        return work().map(|()| ExitCode::SUCCESS);
+        amend(&chain, &list, shows_progress)
+    })();
+    if shows_progress {
+        print("\n")?;
     }
-    let outcome = with_progress(&control, work)?;
-    if outcome.is_ok() {
-        print_progress(100.0)?;
-    }
-    print("\n")?;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
@@ -156,7 +151,7 @@ fn chain_format(chain: &Chain) -> Format {
     image.map_or(Format::Raw, |image| image.format())
 }
 
-fn amend(chain: &Chain, list: &str, control: &Control) -> Result<(), Failure> {
+fn amend(chain: &Chain, list: &str, shows_progress: bool) -> Result<(), Failure> {
     let format = chain_format(chain);
     if format != Format::Qcow2 {
         return Err(not_amendable(format.name()));
@@ -166,8 +161,14 @@ fn amend(chain: &Chain, list: &str, control: &Control) -> Result<(), Failure> {
     };
     let request = Request::parse(list, info)?;
     let writer = chain.writer(0)?;
-    let outcome = request.run(writer.as_ref(), control);
-    outcome.map_err(|stop| match stop {
+    let control = interrupt::control();
+    if shows_progress {
+        print_progress(0.0)?;
+    }
+    let amended = watched(shows_progress, &control, || {
+        request.run(writer.as_ref(), &control)
+    });
+    amended?.map_err(|stop| match stop {
         Stop::Cancelled => Failure::interrupted(),
         Stop::Failed(error) => Failure::new(error.message()),
     })

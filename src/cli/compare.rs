@@ -11,7 +11,7 @@ use crate::args::{Arg, Args, Opt};
 use crate::help;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program};
-use crate::progress::with_progress;
+use crate::progress::{print_progress, with_progress};
 use crate::source::{self, OpenOptions, Reach, Source};
 
 const OPTIONS: &[Opt] = &[
@@ -75,6 +75,9 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
             chains: [chain_a, chain_b],
         })
     })();
+    if pair.is_err() && progress && !quiet {
+        print("\n")?;
+    }
     let pair = pair.map_err(|failure: Failure| failure.with_code(CANNOT_OPEN))?;
     let outcome = pair.compare(strict, progress && !quiet);
     if !quiet {
@@ -102,6 +105,7 @@ impl Pair {
         let control = Control::new();
         let compare = || compare(a, b, strict, &control);
         let compared = if progress {
+            print_progress(0.0)?;
             with_progress(&control, compare)?
         } else {
             compare()

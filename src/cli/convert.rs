@@ -23,7 +23,7 @@ use crate::help;
 use crate::interrupt;
 use crate::output::print;
 use crate::program::{Failure, Outcome, Program, eprint_line, system_words};
-use crate::progress::with_progress;
+use crate::progress::{print_progress, with_progress};
 use crate::source::{self, OpenOptions, Reach, Source};
 use crate::warning;
 
@@ -40,8 +40,12 @@ pub(crate) fn run(program: &Program, arguments: Vec<OsString>) -> Outcome {
     if CreateOptions::asks_for_help(request.options()) {
         return request.list_options();
     }
+    let shows_progress = request.progress && !request.quiet;
+    if shows_progress {
+        print_progress(0.0)?;
+    }
     let converted = request.convert(program);
-    if request.progress && !request.quiet && converted.is_ok() {
+    if shows_progress {
         print("\n")?;
     }
     converted.map(|()| ExitCode::SUCCESS)
@@ -68,6 +72,9 @@ impl Request {
             notice: &notice,
         };
         let control = interrupt::control();
+        if chains.len() > 1 && self.backing.is_some() {
+            return Err(Failure::new(ONE_BACKING));
+        }
         if self.no_create {
             return self.convert_into(program, &chains, &options, &control);
         }
@@ -220,11 +227,7 @@ impl Request {
         let source = chains.first().and_then(|chain| chain.active().info());
         let has_bitmaps = source.is_some_and(|info| info.format == Format::Qcow2);
         let wrong = [
-            (
-                chains.len() > 1 && has_backing,
-                "Having a backing file for the target makes no sense when concatenating multiple \
-                 input images",
-            ),
+            (chains.len() > 1 && has_backing, ONE_BACKING),
             (
                 has_backing && options.text("backing_fmt").is_none(),
                 "Use of backing file requires explicit backing format",
@@ -325,6 +328,8 @@ impl Request {
     }
 }
 
+const ONE_BACKING: &str = "Having a backing file for the target makes no sense when concatenating \
+                           multiple input images";
 const NOT_COMPRESSED: &str = "Compression not supported for this file format";
 
 fn virtual_size(chain: &Chain) -> u64 {

@@ -101,6 +101,9 @@ impl Request {
         }
         let mut operands = operands.into_iter();
         request.target = operands.next();
+        if CreateOptions::asks_for_help(&request.options) {
+            return Ok(Some(request));
+        }
         if let Some(size) = operands.next() {
             let size = size::parse_as("image size", &size.to_string_lossy());
             request.size = Some(size.map_err(Failure::new)?);

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use platter::Control;
 
-/// Prints how far `work` is, until it is done.
+/// Prints how far `work` is, until it is done; that it is at its beginning was printed before.
 pub(crate) fn with_progress<T>(control: &Control, work: impl FnOnce() -> T) -> io::Result<T> {
     let (done, is_done) = channel::<()>();
     thread::scope(|scope| {
         let printer = scope.spawn(move || -> io::Result<()> {
-            print_progress(0.0)?;
             let mut shown = 0.0;
             while is_done.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout)
             {

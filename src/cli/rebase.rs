@@ -207,11 +207,12 @@ impl Request {
             Stop::Failed(error) => error,
         };
         let name = self.backing.as_deref().unwrap_or("(null)");
+        let lacks_format = self.reference().is_some() && self.backing_format.is_none();
         let reason = match error.kind() {
-            ErrorKind::Unsupported => "Operation not supported",
-            ErrorKind::InvalidInput if self.backing_format.is_none() => {
+            ErrorKind::Unsupported | ErrorKind::InvalidInput if lacks_format => {
                 "backing format must be specified"
             }
+            ErrorKind::Unsupported => "Operation not supported",
             ErrorKind::InvalidInput if error.field() == Some("backing_file_size") => {
                 "No space left in the file header"
             }

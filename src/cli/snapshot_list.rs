@@ -53,7 +53,7 @@ pub(crate) fn human(snapshots: &[Value]) -> String {
             padded(word("id"), 7),
             padded(word("name"), 16),
             ByteSize(number("vm-state-size")).to_string(),
-            icount.unwrap_or_default(),
+            icount.unwrap_or_else(|| "--".to_owned()),
         );
     }
     text

@@ -145,6 +145,10 @@ impl Source {
                 self.could_not_open("force-share=on can only be used with read-only images")
             );
         }
+        if options.writable.contains(&0) && self.path.is_dir() {
+            let words = format!("Could not open '{}': Is a directory", self.filename);
+            return Err(self.could_not_open(&words));
+        }
         let format = match self.format {
             None if program.is_drop_in() => self.format_for_qemu(program)?,
             known => known,

@@ -52,22 +52,40 @@ impl Twins {
     /// As [`Self::assert_same`] for each line, each on the files as they were at first.
     #[track_caller]
     pub(crate) fn assert_same_afresh(&self, lines: &[&str]) {
-        let pristine = common::scratch();
-        copy(self.theirs.path(), pristine.path());
+        let pristine = self.pristine();
         let mut differences = String::new();
         for line in lines {
             differences.extend(self.difference(line));
-            for folder in [self.theirs.path(), self.ours.path()] {
-                copy(pristine.path(), folder);
-            }
+            self.restore(&pristine);
         }
         assert!(differences.is_empty(), "{differences}");
     }
 
-    fn difference(&self, line: &str) -> Option<String> {
+    /// A copy of the files as they are.
+    pub(crate) fn pristine(&self) -> TempDir {
+        let pristine = common::scratch();
+        copy(self.theirs.path(), pristine.path());
+        pristine
+    }
+
+    /// Makes the files of both those of [`Self::pristine`].
+    pub(crate) fn restore(&self, pristine: &TempDir) {
+        for folder in [self.theirs.path(), self.ours.path()] {
+            copy(pristine.path(), folder);
+        }
+    }
+
+    /// Runs a line, split at spaces, in both folders: theirs, and ours.
+    pub(crate) fn run(&self, line: &str) -> [Output; 2] {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let theirs = seen(&run(common::tool("qemu-img"), &words, self.theirs.path()));
-        let ours = seen(&run(common::ours(), &words, self.ours.path()));
+        [
+            run(common::tool("qemu-img"), &words, self.theirs.path()),
+            run(common::ours(), &words, self.ours.path()),
+        ]
+    }
+
+    fn difference(&self, line: &str) -> Option<String> {
+        let [theirs, ours] = self.run(line).map(|output| seen(&output));
         (theirs != ours)
             .then(|| format!("\n===== qemu-img {line}\n----- theirs\n{theirs}----- ours\n{ours}"))
     }

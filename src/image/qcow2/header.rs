@@ -261,7 +261,7 @@ struct RawHeader {
 
 impl RawHeader {
     fn parse(fields: &Fields<'_>) -> Result<Self> {
-        if fields.be32(0)? != MAGIC {
+        if fields.be32(0).ok() != Some(MAGIC) {
             return Err(Error::corrupt("not a qcow2 image")
                 .with_field("magic")
                 .with_offset(0));

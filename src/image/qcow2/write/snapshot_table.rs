@@ -162,7 +162,8 @@ pub(super) fn snapshot_of_now(name: &str, state: &State) -> Snapshot {
         vm_state_size: 0,
         date: now.unwrap_or(Duration::ZERO),
         vm_clock: Duration::ZERO,
-        icount: None,
+        // No instructions, as no time, have passed in a machine that does not run.
+        icount: Some(0),
         virtual_size: state.header.fields.size,
         damage: None,
     }
