@@ -15,6 +15,7 @@ pub(crate) mod disk;
 pub(crate) mod fixtures;
 pub(crate) mod holder;
 pub(crate) mod inputs;
+pub(crate) mod physical_volume;
 pub(crate) mod qemu;
 pub(crate) mod twins;
 pub(crate) mod volume;

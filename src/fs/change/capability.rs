@@ -150,6 +150,13 @@ fn needed(kind: FsKind, action: Action) -> Need {
             Shrink => Need::Never("btrfs can be made smaller only while it is mounted"),
             Repair => Need::Never("repairing btrfs this way does more harm than good"),
         },
+        FsKind::Lvm2 => match action {
+            Grow | Check => Need::Native,
+            Shrink => Need::Never("an LVM physical volume cannot be made smaller here"),
+            Make | Repair | Label | Uuid => {
+                Need::Never("an LVM physical volume is changed by LVM's own programs")
+            }
+        },
         _ => Need::Never(NOT_A_FILE_SYSTEM),
     }
 }

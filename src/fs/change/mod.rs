@@ -15,8 +15,8 @@
 //! | `swap` | swap areas, which need no tool |
 //!
 //! What else needs no tool is with its file system: FAT is resized and gets its serial number by
-//! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger, and the groups
-//! made that XFS grows by.
+//! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger, the groups
+//! made that XFS grows by, and the extents counted that a physical volume of LVM gets.
 
 mod capability;
 mod commands;
@@ -33,7 +33,7 @@ pub use identifier::Identifier;
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FsKind, btrfs, fat, ntfs, xfs};
+use crate::fs::{FsKind, btrfs, fat, lvm, ntfs, xfs};
 use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::MIB;
@@ -135,6 +135,7 @@ fn native(
         }
         (FsKind::Btrfs, Change::Grow) => btrfs::grow(partition)?,
         (FsKind::Xfs, Change::Grow) => xfs::grow(partition)?,
+        (FsKind::Lvm2, Change::Grow) => lvm::grow(partition)?,
         _ => return Ok(swap::change(partition, change)?),
     }
     Ok(Outcome::default())
@@ -160,7 +161,12 @@ pub fn check(
     control: &Control,
 ) -> Result<Outcome, Stop> {
     match capability(kind, Action::Check) {
-        Capability::Native => Ok(Outcome::default()),
+        Capability::Native => {
+            if kind == FsKind::Lvm2 {
+                lvm::check(partition)?;
+            }
+            Ok(Outcome::default())
+        }
         Capability::Tool { .. } => {
             let scratch = Scratch::copy(partition, scratch::Content::Of(kind), folder, control)?;
             Ok(commands::run_all(

@@ -1,6 +1,8 @@
 //! The configuration language that LVM2 writes its metadata in: `name { … }`, `name = value`,
 //! `# comments`.
 
+use std::ops::Range;
+
 /// Sections inside sections; LVM itself needs four.
 const MAX_DEPTH: usize = 8;
 /// Values in one text.
@@ -29,6 +31,19 @@ impl Node {
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         let members = self.members().iter();
         members.rev().find(|(key, _)| key == name).map(|(_, v)| v)
+    }
+
+    /// Gives the member at `path`, through sections, another value; one that is not there stays so.
+    pub(super) fn set(&mut self, path: &[&str], value: Self) {
+        let (Self::Section(members), Some((name, path))) = (self, path.split_first()) else {
+            return;
+        };
+        let mut members = members.iter_mut().rev();
+        match members.find(|(key, _)| key == name) {
+            Some((_, node)) if path.is_empty() => *node = value,
+            Some((_, node)) => node.set(path, value),
+            None => {}
+        }
     }
 
     /// The members of a section, in order; none of anything else.
@@ -62,6 +77,46 @@ impl Node {
         match self.get(name) {
             Some(Self::List(elements)) => elements,
             _ => &[],
+        }
+    }
+}
+
+/// The text with another value of the first member at `path`, through sections. A comment behind
+/// the old value goes with it: it explains that one. `None` where there is no such member.
+pub(super) fn replace(text: &[u8], path: &[&str], value: &str) -> Option<Vec<u8>> {
+    let range = locate(text, path)?;
+    let behind = &text[range.end..];
+    let line = behind.iter().position(|byte| *byte == b'\n');
+    let (blank, more) = behind.split_at(line.unwrap_or(0));
+    let is_comment = blank.trim_ascii_start().first() == Some(&b'#');
+    let rest = if is_comment { more } else { behind };
+    Some([&text[..range.start], value.as_bytes(), rest].concat())
+}
+
+/// Where the value of the first member at `path` stands in the text.
+fn locate(text: &[u8], path: &[&str]) -> Option<Range<usize>> {
+    let mut parser = Parser {
+        rest: text,
+        nodes: 0,
+    };
+    let (last, sections) = path.split_last()?;
+    let mut inside = 0;
+    loop {
+        let name = parser.name()?;
+        match parser.next()? {
+            b'{' if sections.get(inside).is_some_and(|section| *section == name) => inside += 1,
+            b'{' => {
+                parser.section(inside + 1);
+            }
+            b'=' => {
+                parser.peek()?;
+                let start = text.len() - parser.rest.len();
+                parser.value()?;
+                if inside == sections.len() && name == *last {
+                    return Some(start..text.len() - parser.rest.len());
+                }
+            }
+            _ => return None,
         }
     }
 }
@@ -207,6 +262,37 @@ mod tests {
         );
         assert_eq!(volume.number("n"), None);
         assert_eq!(node.number("version"), Some(1));
+    }
+
+    #[test]
+    fn one_value_is_replaced_where_it_stands() {
+        let text = b"a { n = 1\n b { n = 2 } c { n = 3 }\n}\nn = 4\t# four\nm = \"x\"\n";
+        for (path, value, expected) in [
+            (
+                &["a", "c", "n"][..],
+                "30",
+                &b"a { n = 1\n b { n = 2 } c { n = 30 }\n}\nn = 4\t# four\nm = \"x\"\n"[..],
+            ),
+            (
+                &["n"],
+                "5",
+                b"a { n = 1\n b { n = 2 } c { n = 3 }\n}\nn = 5\nm = \"x\"\n",
+            ),
+            (
+                &["m"],
+                "\"y\"",
+                b"a { n = 1\n b { n = 2 } c { n = 3 }\n}\nn = 4\t# four\nm = \"y\"\n",
+            ),
+        ] {
+            assert_eq!(replace(text, path, value).unwrap(), expected, "{path:?}");
+            let mut node = Node::parse(text);
+            let value = Node::parse(format!("v = {value}").as_bytes());
+            node.set(path, value.get("v").unwrap().clone());
+            assert_eq!(Node::parse(expected), node, "{path:?}");
+        }
+        for path in [&["b", "n"][..], &["a", "x"], &["a"], &[]] {
+            assert_eq!(replace(text, path, "0"), None, "{path:?}");
+        }
     }
 
     #[test]

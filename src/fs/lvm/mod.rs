@@ -1,6 +1,9 @@
 //! LVM2 physical volumes: the label, and the volume group's metadata text.
 
 mod config;
+mod grow;
+
+pub(super) use grow::{check, grow};
 
 use config::Node;
 
@@ -50,11 +53,12 @@ pub(super) fn read(volume: &Volume<'_>) -> Result<FileSystem> {
     let uuid = format_id(id);
     fs.size = Some(label.le64(header + 32)?);
 
-    let areas = metadata_areas(label, header + 40)?;
+    let mut at = header + 40;
+    let _data = areas(label, &mut at)?;
     let mut text = None;
-    for area in areas {
+    for area in areas(label, &mut at)? {
         if text.is_none() {
-            text = metadata(volume, area)?;
+            text = metadata(volume, area)?.map(|text| Node::parse(&text));
         }
     }
     match text.as_ref().and_then(Group::find) {
@@ -90,38 +94,33 @@ fn format_id(id: &[u8]) -> String {
     text
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Area {
     offset: u64,
     size: u64,
 }
 
-/// Two lists of areas, each ended by an empty one: data, then metadata.
-fn metadata_areas(label: Fields<'_>, mut at: usize) -> Result<Vec<Area>> {
-    let mut next = || -> Result<Option<Area>> {
+/// A list of areas that an empty one ends; `at` is behind it then. There are two: of data, then of
+/// metadata.
+fn areas(label: Fields<'_>, at: &mut usize) -> Result<Vec<Area>> {
+    let mut areas = Vec::new();
+    while areas.len() <= MAX_AREAS {
         let area = Area {
-            offset: label.le64(at)?,
-            size: label.le64(at + 8)?,
+            offset: label.le64(*at)?,
+            size: label.le64(*at + 8)?,
         };
-        at += 16;
-        Ok((area.offset != 0).then_some(area))
-    };
-    for _ in 0..MAX_AREAS {
-        if next()?.is_none() {
+        *at += 16;
+        if area.offset == 0 {
             break;
         }
-    }
-    let mut areas = Vec::new();
-    while let Some(area) = next()?
-        && areas.len() < MAX_AREAS
-    {
         areas.push(area);
     }
     Ok(areas)
 }
 
-/// The text in a metadata area, which is a ring: a text may go on at its beginning.
-fn metadata(volume: &Volume<'_>, area: Area) -> Result<Option<Node>> {
+/// The text in a metadata area, which is a ring: a text may go on at its beginning. `None` where
+/// there is none, or not the one that its checksum is of.
+fn metadata(volume: &Volume<'_>, area: Area) -> Result<Option<Vec<u8>>> {
     let Some(bytes) = volume.read(area.offset, SECTOR)? else {
         return Ok(None);
     };
@@ -145,7 +144,7 @@ fn metadata(volume: &Volume<'_>, area: Area) -> Result<Option<Node>> {
         };
         text.extend_from_slice(&part);
     }
-    Ok((checksum(&text) == stored).then(|| Node::parse(&text)))
+    Ok((checksum(&text) == stored).then_some(text))
 }
 
 /// A volume group, in the words of its metadata.
@@ -199,6 +198,13 @@ impl<'a> Group<'a> {
             return;
         };
         let total = this.number("pe_count").unwrap_or(0);
+        // LVM leaves the label as it is when the volume becomes larger, and counts the extents.
+        let start = this
+            .number("pe_start")
+            .and_then(|start| start.checked_mul(512));
+        let end = total.checked_mul(self.extent_size).zip(start);
+        let end = end.and_then(|(extents, start)| extents.checked_add(start));
+        fs.size = fs.size.max(end);
         let free = total.checked_sub(self.allocated_on(name));
         let free = free.and_then(|free| free.checked_mul(self.extent_size));
         if let (Some(size), Some(free)) = (fs.size, free) {

@@ -298,7 +298,16 @@ impl Run<'_> {
             return Ok(());
         }
         match capability(fs, Action::Grow) {
-            Capability::Native | Capability::Tool { .. } => self.change(after, fs, &FsChange::Grow),
+            Capability::Native | Capability::Tool { .. } => {
+                match self.change(after, fs, &FsChange::Grow) {
+                    // Not this one: the partition grows without it, as with a kind that never grows.
+                    Err(Stop::Failed(error)) if error.kind() == ErrorKind::Unsupported => {
+                        self.note_small(change, fs, error.message());
+                        Ok(())
+                    }
+                    done => done,
+                }
+            }
             Capability::Never(why) => {
                 self.note_small(change, fs, why);
                 Ok(())
@@ -341,7 +350,8 @@ impl Run<'_> {
         let Some(fs) = fs.filter(|_| touched) else {
             return Ok(());
         };
-        if !matches!(capability(fs, Action::Check), Capability::Tool { .. }) {
+        let checker = capability(fs, Action::Check);
+        if !matches!(checker, Capability::Native | Capability::Tool { .. }) {
             return Ok(());
         }
         let window = self.window(after)?;
