@@ -9,7 +9,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 
 use common::chains::{self, Layer};
@@ -133,9 +133,9 @@ fn names_are_changed_without_a_look_at_data() {
 #[test]
 fn random_rebases_leave_the_disk_as_it_was() {
     let mut random = Random(0x004e_ba5e);
-    for round in 0..12 {
-        let raw_base = random.below(2) == 0;
-        let length = 2 + usize::try_from(random.below(3)).unwrap();
+    for round in 0..16 {
+        let length = 1 + usize::try_from(random.below(4)).unwrap();
+        let raw_base = random.below(2) == 0 && length > 1;
         let mut layers = Vec::new();
         let mut new = None;
         let twins = Twins::new(|folder| {
@@ -154,13 +154,16 @@ fn random_rebases_leave_the_disk_as_it_was() {
             .split_whitespace()
             .map(|word| if word == "\"\"" { "" } else { word })
             .collect();
-        for (mut program, folder) in [
-            (tool("qemu-img"), twins.theirs("")),
-            (ours(), twins.ours("")),
-        ] {
-            run(program.args(&words).current_dir(folder));
-        }
+        run(ours().args(&words).current_dir(twins.ours("")));
         assert!(contents(&twins.ours(top)) == before, "round {round}");
+        let mut program = tool("qemu-img");
+        let theirs = output(program.args(&words).current_dir(twins.theirs("")));
+        if theirs.status.signal().is_some() {
+            // An assertion of qemu-img 10 does not hold for some that it compresses.
+            assert!(!compress.is_empty(), "round {round}: {theirs:?}");
+            continue;
+        }
+        assert!(theirs.status.success(), "round {round}: {theirs:?}");
         assert_eq!(header(&twins.theirs(top)), header(&twins.ours(top)));
         for layer in layers.iter().chain(&new) {
             twins.assert_same_disk(&layer.name);
@@ -171,18 +174,64 @@ fn random_rebases_leave_the_disk_as_it_was() {
     }
 }
 
+/// An image without a backing file holds no entries for its zeroes; on a file with data it must.
+/// (`qemu-img` 10 loses them in version 2.)
+#[test]
+fn an_image_of_its_own_keeps_its_zeroes_on_a_new_file() {
+    for options in [
+        "compat=1.1",
+        "compat=0.10",
+        "extended_l2=on",
+        "cluster_size=2M",
+        "data_file=data",
+    ] {
+        for compress in ["", "-c"] {
+            if !compress.is_empty() && options.starts_with("data_file") {
+                continue;
+            }
+            let house = scratch();
+            let folder = house.path();
+            // QEMU looks for it where it runs.
+            let options = options.replace("=data", &format!("={}/data", folder.display()));
+            img(
+                folder,
+                &format!("create -q -f qcow2 -o {options} own.qcow2 9M"),
+            );
+            let writes = [
+                "write -P 1 1000k 100k",
+                "write -z 5M 128k",
+                "discard 6M 64k",
+            ];
+            io(folder, "qcow2", "own.qcow2", &writes);
+            img(folder, "create -q -f raw new.raw 10M");
+            let writes = ["write -P 2 0 4M", "write -P 3 5M 5M"];
+            io(folder, "raw", "new.raw", &writes);
+            let own = folder.join("own.qcow2");
+            let before = contents(&own);
+            let words = ["rebase", "-b", "new.raw", "-F", "raw", "own.qcow2"];
+            run(ours()
+                .args(words)
+                .args(compress.split_whitespace())
+                .current_dir(folder));
+            assert!(contents(&own) == before, "{options} {compress}");
+            img(folder, "check -q own.qcow2");
+        }
+    }
+}
+
 fn new_backing(folder: &Path, random: &mut Random, layers: &[Layer]) -> Option<Layer> {
     let below = &layers[..layers.len() - 1];
     match random.below(4) {
-        0 => None,
-        1 => Some(random.of(below).clone()),
+        0 if !below.is_empty() => None,
+        1 if !below.is_empty() => Some(random.of(below).clone()),
         kind => {
             let layer = Layer {
                 name: "new.qcow2".to_owned(),
                 format: "qcow2",
                 size: 512 * (6000 + random.below(16384)),
             };
-            let backing = (kind == 2).then(|| random.of(below));
+            let has_backing = kind == 2 && !below.is_empty();
+            let backing = has_backing.then(|| random.of(below));
             chains::add(folder, random, &layer, backing);
             Some(layer)
         }

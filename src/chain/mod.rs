@@ -33,7 +33,7 @@ use crate::image::{
 };
 #[cfg(doc)]
 use crate::storage::LockMode;
-use crate::storage::{FileStamp, FileStorage, Storage, WritableStorage};
+use crate::storage::{FileStamp, FileStorage, MemoryStorage, Storage, WritableStorage};
 
 /// How a chain is opened.
 #[derive(Clone, Debug, Default)]
@@ -252,8 +252,21 @@ impl Chain {
     /// [`Self::disk_below`]; [`ErrorKind::Refused`] on a link whose edit is unfinished.
     pub fn writer(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
         self.check_settled(depth + 1)?;
-        let backing = self.disk_below(depth)?;
+        let backing = self.storage_below(depth)?;
         self.writer_on(depth, backing, image::open_writable)
+    }
+
+    /// As [`Self::writer`], for an image that is about to get another backing file: what it does
+    /// not hold is no zeroes then, so that it holds all zeroes that are written to it, also where
+    /// it has no backing file yet.
+    ///
+    /// # Errors
+    /// As [`Self::writer`].
+    pub fn writer_before_backing(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
+        self.check_settled(depth + 1)?;
+        let empty_disk = || Arc::new(MemoryStorage::new(Vec::new())) as Arc<dyn Storage>;
+        let backing = self.storage_below(depth)?.unwrap_or_else(empty_disk);
+        self.writer_on(depth, Some(backing), image::open_writable)
     }
 
     /// As [`Self::writer`], also for an image whose partitions are half edited: for who finishes
@@ -262,7 +275,7 @@ impl Chain {
     /// # Errors
     /// As [`Self::writer`].
     pub fn writer_in_edit(&self, depth: usize) -> Result<Box<dyn ImageWriter>> {
-        let backing = self.disk_below(depth)?;
+        let backing = self.storage_below(depth)?;
         self.writer_on(depth, backing, image::open_in_edit)
     }
 
@@ -275,10 +288,15 @@ impl Chain {
         self.writer_on(depth, None, image::open_writable)
     }
 
+    fn storage_below(&self, depth: usize) -> Result<Option<Arc<dyn Storage>>> {
+        let below = self.disk_below(depth)?;
+        Ok(below.map(|disk| Arc::new(disk) as Arc<dyn Storage>))
+    }
+
     fn writer_on(
         &self,
         depth: usize,
-        backing: Option<Disk>,
+        backing: Option<Arc<dyn Storage>>,
         open: fn(WritableFiles, Format) -> Result<Box<dyn ImageWriter>>,
     ) -> Result<Box<dyn ImageWriter>> {
         let link = self.links.get(depth);
@@ -289,7 +307,7 @@ impl Chain {
         let files = WritableFiles {
             storage: Arc::clone(&writable.file) as Arc<dyn WritableStorage>,
             data_file: writable.data_file.clone().map(|file| file as _),
-            backing: backing.map(|disk| Arc::new(disk) as Arc<dyn Storage>),
+            backing,
         };
         open(files, image.format())
     }

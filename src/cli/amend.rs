@@ -37,6 +37,8 @@ const ENCRYPTION: [&str; 5] = [
     "encrypt.old-secret",
     "encrypt.state",
 ];
+/// What `create` takes for the file, not for the image.
+const OF_THE_FILE: [&str; 2] = ["nocow", "extent_size_hint"];
 const AMENDABLE: [&str; 8] = [
     "backing_file",
     "backing_fmt",
@@ -254,8 +256,10 @@ fn parse_options(list: &str) -> Result<CreateOptions, Failure> {
         let known = CreateOptions::read(&part, Format::Qcow2);
         if !AMENDABLE.contains(&name) && !AMENDABLE.contains(&positive) {
             let hint = match known {
-                Ok(_) => "\nThis option is only supported for image creation",
-                Err(_) => "",
+                Ok(_) if !OF_THE_FILE.contains(&name) => {
+                    "\nThis option is only supported for image creation"
+                }
+                _ => "",
             };
             return Err(Failure::new(format!("Invalid parameter '{name}'{hint}")));
         }

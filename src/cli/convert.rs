@@ -72,10 +72,10 @@ impl Request {
             notice: &notice,
         };
         let control = interrupt::control();
-        if chains.len() > 1 && self.backing.is_some() {
-            return Err(Failure::new(ONE_BACKING));
-        }
         if self.no_create {
+            if chains.len() > 1 && self.backing.is_some() {
+                return Err(Failure::new(ONE_BACKING));
+            }
             return self.convert_into(program, &chains, &options, &control);
         }
         let create = self.create_options(&chains)?;

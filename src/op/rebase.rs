@@ -94,7 +94,10 @@ impl<'a> RebasePlan<'a> {
     /// When reading or writing fails, or on cancel. The disk reads as before in any case, and the
     /// rebase can be run again.
     pub fn run(&self, control: &Control) -> Result<(), Stop> {
-        let writer = self.chain.writer(0)?;
+        let writer = match self.new {
+            Some(_) => self.chain.writer_before_backing(0)?,
+            None => self.chain.writer(0)?,
+        };
         let old = self.chain.disk_below(0)?;
         let new = self.new.as_ref().map(NewBacking::disk).transpose()?;
         let unit = self.unit();

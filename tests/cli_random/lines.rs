@@ -41,9 +41,8 @@ fn words(name: &str) -> &'static [&'static str] {
         "qcow2" => &[
             "a.qcow2", "s.qcow2", "k.qcow2", "e.qcow2", "v2.qcow2", "bm.qcow2", "missing",
         ],
-        "overlay" => &[
-            "a.qcow2", "b.qcow2", "c.qcow2", "v2.qcow2", "r.raw", "missing",
-        ],
+        // Not v2.qcow2: put on a file with data, it loses its zeroes with qemu-img 10.
+        "overlay" => &["a.qcow2", "b.qcow2", "c.qcow2", "r.raw", "missing"],
         "target" => &["new.img", "new.qcow2", "k.qcow2", "nowhere/x"],
         "format" => &["raw", "qcow2", "qcow2", "qcow2", "nonsense"],
         "output" => &["json", "json", "human", "human", "xml"],
