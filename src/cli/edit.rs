@@ -324,13 +324,14 @@ fn confirm() -> Result<(), Failure> {
 
 fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -> Outcome {
     let report = trial.map(Trial::report);
-    let said: Vec<String> = draft.notes.iter().map(ToString::to_string).collect();
+    let notes = report.map_or(&draft.notes, |report| &report.notes);
+    let said: Vec<String> = notes.iter().map(ToString::to_string).collect();
     if output.is_json() {
         print_json(&json!({
             "steps": draft.describe(),
             "size": draft.table.disk_size,
             "commands": report.map(|report| &report.commands),
-            "notes": report.map_or(&said, |report| &report.notes),
+            "notes": said,
             "estimate": {
                 "bytes-moved": cost.moved,
                 "bytes-remapped": cost.remapped,
@@ -359,9 +360,6 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
             ByteSize(cost.copied),
             cost.seconds()
         );
-        for note in &said {
-            let _ = writeln!(text, "Note: {}", for_terminal(note));
-        }
     }
     if let Some(report) = report {
         let _ = writeln!(
@@ -375,9 +373,9 @@ fn say(output: OutputFormat, draft: &Draft, cost: Cost, trial: Option<&Trial>) -
             },
             ByteSize(report.bytes_written)
         );
-        for note in &report.notes {
-            let _ = writeln!(text, "Note: {}", for_terminal(note));
-        }
+    }
+    for note in &said {
+        let _ = writeln!(text, "Note: {}", for_terminal(note));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)

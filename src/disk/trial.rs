@@ -7,7 +7,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Move, Run, Storage, WritableStorage, check_bounds, check_moves, vacated};
+use crate::storage::{
+    Move, Run, Storage, WritableStorage, check_bounds, check_moves, overwritten, vacated,
+};
 use crate::units::MIB;
 
 /// Bytes that are handed over at a time.
@@ -147,6 +149,27 @@ impl TrialDisk {
         state.rearrange(moves);
         state.remapped = moves.to_vec();
         Ok(())
+    }
+
+    /// What of the other disk is written over by what moves, or cut off, and would not come back with
+    /// the moves undone: ascending ranges, none behind its end.
+    ///
+    /// # Errors
+    /// When the size of the other disk cannot be told.
+    pub fn overwritten(&self) -> Result<Vec<Range<u64>>> {
+        let state = self.read_state();
+        let end = self.base.size()?;
+        let steps = [state.remapped.as_slice()].into_iter();
+        let all = overwritten(
+            steps.chain(state.moves.chunks(1)),
+            &(state.size.min(end)..end),
+        );
+        let inside = |range: Range<u64>| range.start.min(end)..range.end.min(end);
+        Ok(all
+            .into_iter()
+            .map(inside)
+            .filter(|range| !range.is_empty())
+            .collect())
     }
 
     /// Tells what must be done to the other disk, which must not have changed meanwhile. Its new

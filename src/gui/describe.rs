@@ -10,7 +10,7 @@ use platter::table::TableKind;
 use platter::{Error, ErrorKind};
 
 pub(crate) use estimate::estimate;
-pub(crate) use operation::{operation_error, phase, phrase, warning};
+pub(crate) use operation::{operation_error, phase, phrase, sentence, warning};
 
 use crate::i18n::{fill, gettext};
 

@@ -1,12 +1,13 @@
 //! Making a journal: every step, and every byte that will be written, before anything is changed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::journal::record::{self, CONTENT, Identity, Position, Record};
 use crate::journal::shift;
-use crate::journal::steps::{self, Replacement, Step};
+use crate::journal::steps::{self, Kept, Replacement, Step};
 use crate::storage::{Move, WritableStorage};
 use crate::units::MIB;
 
@@ -64,6 +65,21 @@ impl JournalBuilder {
     pub fn remap(&mut self, moves: &[Move]) {
         if !moves.is_empty() {
             self.steps.push(Step::Remap(moves.to_vec()));
+        }
+    }
+
+    /// Going back past here makes the bytes of `range` what they are at this time. `zeroes` says
+    /// that they are zeroes; else they are kept in the journal.
+    pub fn keep(&mut self, range: &Range<u64>, zeroes: bool) {
+        let one = Kept {
+            offset: range.start,
+            length: range.end.saturating_sub(range.start),
+            // Where, is found when everything is known.
+            at: u64::from(!zeroes),
+        };
+        match self.steps.last_mut() {
+            Some(Step::Keep(all)) => all.push(one),
+            _ => self.steps.push(Step::Keep(vec![one])),
         }
     }
 
@@ -158,6 +174,11 @@ impl JournalBuilder {
             match step {
                 Step::Length { kept, kept_at, .. } => *kept_at = take(*kept),
                 Step::Move { .. } | Step::Remap(_) => {}
+                Step::Keep(all) => {
+                    for one in all.iter_mut().filter(|one| !one.is_zeroes()) {
+                        one.at = take(one.length);
+                    }
+                }
                 Step::Write(all) => {
                     for one in all {
                         one.old_at = take(one.length);

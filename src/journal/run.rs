@@ -25,7 +25,7 @@ impl Journal {
         while let Some(step) = self.step_at(self.record.position.step) {
             control.checkpoint()?;
             match &step {
-                Step::Length { .. } | Step::Write(_) => {
+                Step::Length { .. } | Step::Write(_) | Step::Keep(_) => {
                     if self.record.position.done == 0 {
                         self.keep_old(&step, disk)?;
                         self.at(self.record.position.step, 1)?;
@@ -84,7 +84,7 @@ impl Journal {
                 break;
             };
             match &step {
-                Step::Length { .. } | Step::Write(_) => {
+                Step::Length { .. } | Step::Write(_) | Step::Keep(_) => {
                     self.restore_old(&step, disk)?;
                     disk.flush()?;
                     self.at(self.record.position.step, 0)?;
@@ -230,6 +230,11 @@ impl Journal {
                     transfer(disk, one.offset, journal, one.old_at, one.length)?;
                 }
             }
+            Step::Keep(all) => {
+                for one in all.iter().filter(|one| !one.is_zeroes()) {
+                    transfer(disk, one.offset, journal, one.at, one.length)?;
+                }
+            }
             Step::Move { .. } | Step::Remap(_) => {}
         }
         journal.flush()
@@ -239,7 +244,7 @@ impl Journal {
         match step {
             Step::Length { after, .. } => disk.set_len(*after),
             Step::Write(all) => self.replace(all, disk, |one| one.new_at),
-            Step::Move { .. } | Step::Remap(_) => Ok(()),
+            Step::Keep(_) | Step::Move { .. } | Step::Remap(_) => Ok(()),
         }
     }
 
@@ -261,6 +266,15 @@ impl Journal {
                 )
             }
             Step::Write(all) => self.replace(all, disk, |one| one.old_at),
+            Step::Keep(all) => {
+                let journal = self.storage.as_ref();
+                all.iter().try_for_each(|one| {
+                    if one.is_zeroes() {
+                        return disk.punch_hole(one.offset..one.offset + one.length);
+                    }
+                    transfer(journal, one.at, disk, one.offset, one.length)
+                })
+            }
             Step::Move { .. } | Step::Remap(_) => Ok(()),
         }
     }

@@ -102,7 +102,7 @@ pub(super) fn hot_bytes(step: &Step) -> u64 {
                 0
             }
         }
-        Step::Length { .. } | Step::Write(_) | Step::Remap(_) => 0,
+        Step::Length { .. } | Step::Write(_) | Step::Keep(_) | Step::Remap(_) => 0,
     }
 }
 

@@ -23,8 +23,25 @@ pub(super) enum Step {
     Move { from: u64, to: u64, length: u64 },
     /// Bytes are replaced.
     Write(Vec<Replacement>),
+    /// Nothing happens, but going back past it makes these bytes what they were.
+    Keep(Vec<Kept>),
     /// Bytes move, all at once and without being copied ([`crate::storage::WritableStorage::remap`]).
     Remap(Vec<Move>),
+}
+
+/// Bytes that nothing else brings back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Kept {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// Room for them in the journal; 0 for zeroes, which need none.
+    pub(super) at: u64,
+}
+
+impl Kept {
+    pub(super) fn is_zeroes(&self) -> bool {
+        self.at == 0
+    }
 }
 
 /// Bytes that replace others. Of one step they do not overlap.
@@ -45,13 +62,17 @@ impl Step {
             Self::Length { .. } | Self::Remap(_) => 0,
             Self::Move { length, .. } => *length,
             Self::Write(all) => all.iter().map(|one| one.length).sum(),
+            Self::Keep(all) => {
+                let data = all.iter().filter(|one| !one.is_zeroes());
+                data.map(|one| one.length).sum()
+            }
         }
     }
 
     /// What [`super::record::Position::done`] is when it is done.
     pub(super) fn full(&self) -> u64 {
         match self {
-            Self::Length { .. } | Self::Write(_) | Self::Remap(_) => 1,
+            Self::Length { .. } | Self::Write(_) | Self::Keep(_) | Self::Remap(_) => 1,
             Self::Move { length, .. } => *length,
         }
     }
@@ -61,6 +82,7 @@ const LENGTH: u64 = 1;
 const MOVE: u64 = 2;
 const WRITE: u64 = 3;
 const REMAP: u64 = 4;
+const KEEP: u64 = 5;
 
 /// The steps as they are kept: little-endian 64-bit numbers.
 pub(super) fn encode(steps: &[Step]) -> Vec<u8> {
@@ -83,6 +105,12 @@ pub(super) fn encode(steps: &[Step]) -> Vec<u8> {
                 put(&[WRITE, all.len() as u64]);
                 for one in all {
                     put(&[one.offset, one.length, one.new_at, one.old_at]);
+                }
+            }
+            Step::Keep(all) => {
+                put(&[KEEP, all.len() as u64]);
+                for one in all {
+                    put(&[one.offset, one.length, one.at]);
                 }
             }
             Step::Remap(all) => {
@@ -144,6 +172,17 @@ fn decode(bytes: &[u8]) -> Result<Vec<Step>> {
                 });
                 Step::Write(all.collect::<Result<_>>()?)
             }
+            KEEP => {
+                let count = next()?;
+                let all = (0..count).map(|_| {
+                    Ok(Kept {
+                        offset: next()?,
+                        length: next()?,
+                        at: next()?,
+                    })
+                });
+                Step::Keep(all.collect::<Result<_>>()?)
+            }
             REMAP => {
                 let count = next()?;
                 let all = (0..count).map(|_| {
@@ -195,6 +234,14 @@ mod tests {
                 length: 7,
             },
             Step::Write(Vec::new()),
+            Step::Keep(vec![
+                Kept {
+                    offset: 1,
+                    length: 2,
+                    at: 3,
+                };
+                3
+            ]),
             Step::Remap(vec![
                 Move {
                     from: 8,
@@ -209,7 +256,7 @@ mod tests {
         let cut = encode(&steps);
         assert!(decode(&cut[..cut.len() - 24]).is_err());
         // A count that no bytes follow.
-        for kind in [WRITE, REMAP] {
+        for kind in [WRITE, KEEP, REMAP] {
             let many = [kind.to_le_bytes(), u64::MAX.to_le_bytes()].concat();
             assert!(decode(&many).is_err());
         }

@@ -118,6 +118,25 @@ fn cases() -> Vec<Case> {
                 b.set_length(SIZE as u64 + 64 * 512, SIZE as u64 + 32 * 512);
             },
         ),
+        Case::new("right, and what is written over is kept", &[], |b| {
+            b.write(0, &[0xda; 512]).unwrap();
+            b.keep(&(100 * 512..120 * 512), false);
+            b.move_bytes(10 * 512, 30 * 512, 90 * 512);
+            b.write(115 * 512, &[0xef; 1024]).unwrap();
+        }),
+        Case::new(
+            "left twice, and all of the disk that is cut is kept",
+            &[],
+            |b| {
+                b.write(0, &[0xda; 512]).unwrap();
+                b.keep(&(10 * 512..18 * 512), false);
+                b.keep(&(58 * 512..60 * 512), false);
+                b.keep(&(100 * 512..SIZE as u64), false);
+                b.move_bytes(18 * 512, 10 * 512, 40 * 512);
+                b.move_bytes(60 * 512, 50 * 512, 40 * 512);
+                b.set_length(SIZE as u64, 100 * 512);
+            },
+        ),
         Case::new("the disk cut", &[], |b| {
             b.write(512, &[3; 4096]).unwrap();
             b.set_length(SIZE as u64, SIZE as u64 - 4096);

@@ -30,6 +30,7 @@ mod cost;
 mod draft;
 #[cfg(test)]
 mod fixture;
+mod kept;
 mod moves;
 mod order;
 mod parse;

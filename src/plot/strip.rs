@@ -57,6 +57,12 @@ impl Strip {
         }
     }
 
+    /// Its width in pixels.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
     /// The segment at pixel `x`.
     #[must_use]
     pub fn segment_at(&self, x: f64) -> Option<usize> {

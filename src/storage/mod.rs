@@ -29,7 +29,7 @@ pub use host_space::HostSpace;
 pub use lock::LockMode;
 pub use log::{Change, Crash, CrashFile, CrashPlan, Crashes, LogStorage, Loss, Record, WriteLog};
 pub use memory::MemoryStorage;
-pub use moves::{Move, check_moves, vacated};
+pub use moves::{Move, check_moves, overwritten, vacated};
 pub use new_file::{NewFile, rename_to_free_name};
 pub use stamp::FileStamp;
 pub use window::{WindowStorage, WritableWindow};

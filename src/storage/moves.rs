@@ -1,5 +1,6 @@
 //! Moves that are made at once: which bytes go where, and what is left behind.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -96,6 +97,69 @@ pub fn vacated(moves: &[Move]) -> Vec<Range<u64>> {
     left
 }
 
+/// What moves write over that none of them brings back when all are undone, the last one first, and
+/// what of `cut` none brings back, which is cut off the disk in the end: ascending ranges. The moves
+/// of one element of `steps` are made at once, and the elements one after the other.
+#[must_use]
+pub fn overwritten<'a>(
+    steps: impl IntoIterator<Item = &'a [Move]>,
+    cut: &Range<u64>,
+) -> Vec<Range<u64>> {
+    let mut known = Covered::default();
+    let mut lost = Vec::new();
+    for moves in steps {
+        for one in moves {
+            known.add(one.source());
+        }
+        for one in moves {
+            lost.extend(known.gaps(&one.target()));
+            known.add(one.target());
+        }
+    }
+    lost.extend(known.gaps(cut));
+    lost.sort_unstable_by_key(|range| range.start);
+    lost
+}
+
+/// Bytes of a disk, as ranges that do not touch each other: from where to where.
+#[derive(Debug, Default)]
+struct Covered(BTreeMap<u64, u64>);
+
+impl Covered {
+    fn add(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let (mut start, mut end) = (range.start, range.end);
+        while let Some((first, last)) = self.0.range(..=end).next_back()
+            && *last >= start
+        {
+            let first = *first;
+            start = start.min(first);
+            end = end.max(*last);
+            self.0.remove(&first);
+        }
+        self.0.insert(start, end);
+    }
+
+    /// What of `range` is not in it, ascending.
+    fn gaps(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let before = self.0.range(..=range.start).next_back();
+        let mut at = before.map_or(range.start, |(_, end)| range.start.max(*end));
+        let mut gaps = Vec::new();
+        for (start, end) in self.0.range(range.start..range.end) {
+            if at < *start {
+                gaps.push(at..*start);
+            }
+            at = at.max(*end);
+        }
+        if at < range.end {
+            gaps.push(at..range.end);
+        }
+        gaps
+    }
+}
+
 fn ascending(moves: &[Move], place: fn(&Move) -> Range<u64>) -> Vec<Range<u64>> {
     let mut places: Vec<Range<u64>> = moves.iter().map(place).collect();
     places.retain(|place| !place.is_empty());
@@ -109,6 +173,23 @@ mod tests {
 
     fn one(from: u64, to: u64, length: u64) -> Move {
         Move { from, to, length }
+    }
+
+    #[test]
+    fn what_is_written_over_is_what_no_move_brings_back() {
+        let one_by_one = |moves: &[Move]| overwritten(moves.chunks(1), &(90..95));
+        assert_eq!(one_by_one(&[one(10, 15, 10)]), [20..25, 90..95]);
+        assert_eq!(one_by_one(&[one(15, 10, 10)]), [10..15, 90..95]);
+        assert_eq!(one_by_one(&[one(10, 10, 0)]), [90..95]);
+        assert_eq!(one_by_one(&[one(80, 20, 12)]), [20..32, 92..95]);
+        // The place where one waits is lost, the places that change hands are not.
+        let swap = [one(10, 50, 10), one(20, 10, 10), one(50, 20, 10)];
+        assert_eq!(one_by_one(&swap), [50..60, 90..95]);
+        let at_once = [one(10, 20, 10), one(20, 10, 10)];
+        assert_eq!(overwritten([&at_once[..]], &(0..0)), []);
+        // Parts of a partition, the last one first, with gaps that are not moved.
+        let parts = [one(40, 48, 10), one(20, 28, 10), one(10, 18, 5)];
+        assert_eq!(one_by_one(&parts), [18..20, 30..38, 50..58, 90..95]);
     }
 
     #[test]

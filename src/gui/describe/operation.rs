@@ -20,6 +20,16 @@ pub(crate) fn phrase(phrase: &Phrase) -> String {
     })
 }
 
+/// A sentence of the engine, with a capital letter, as a row begins.
+pub(crate) fn sentence(sentence: &Phrase) -> String {
+    let text = phrase(sentence);
+    let mut rest = text.chars();
+    match rest.next() {
+        Some(first) => first.to_uppercase().chain(rest).collect(),
+        None => String::new(),
+    }
+}
+
 /// A phase of a running job, as the beginning of a line.
 pub(crate) fn phase(phase: &str) -> String {
     if phase.is_empty() {

@@ -12,6 +12,7 @@ use platter::storage::Storage;
 use platter::{Control, Error, ErrorKind, Stop};
 
 use super::tried::{self, Tried};
+use crate::describe;
 use crate::operation::{After, Draft, Operation};
 use crate::subject::Subject;
 
@@ -38,10 +39,11 @@ pub(super) fn apply(subject: Subject, edits: Vec<Edit>) -> Draft {
                 None => try_on(Arc::new(chain.disk()?), &subject, &edits, control)?,
             };
             edit::apply(&chain, &trial, control)?;
-            Ok(said(
-                Phrase::new(gettext_noop("Changed the partitions of {name}"))
-                    .text("name", subject.name()),
-            ))
+            let message = Phrase::new(gettext_noop("Changed the partitions of {name}"));
+            Ok(Outcome {
+                notes: notes(trial.report()).collect(),
+                ..said(message.text("name", subject.name()))
+            })
         });
         Ok(Operation {
             plan: Box::new(plan),
@@ -197,11 +199,16 @@ fn found_out(report: &Report) -> Outcome {
         notes: report
             .commands
             .iter()
-            .chain(&report.notes)
             .cloned()
+            .chain(notes(report))
             .collect(),
         made: None,
     }
+}
+
+/// What a careful person would like to know of a trial, or of what was made of it.
+fn notes(report: &Report) -> impl Iterator<Item = String> {
+    report.notes.iter().map(describe::sentence)
 }
 
 fn said(message: Phrase) -> Outcome {

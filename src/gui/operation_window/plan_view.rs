@@ -102,21 +102,12 @@ fn notes(plan: &Plan, space: Option<HostSpace>) -> Vec<Fact> {
     let others = plan
         .notes
         .iter()
-        .map(|phrase| note(as_sentence(&describe::phrase(phrase)), Tone::Warning));
+        .map(|phrase| note(describe::sentence(phrase), Tone::Warning));
     lost.chain(short)
         .chain(held)
         .chain(traps)
         .chain(others)
         .collect()
-}
-
-/// With a capital letter, as a row begins.
-fn as_sentence(text: &str) -> String {
-    let mut rest = text.chars();
-    match rest.next() {
-        Some(first) => first.to_uppercase().chain(rest).collect(),
-        None => String::new(),
-    }
 }
 
 /// What the user need not worry about.

@@ -36,7 +36,7 @@ pub(super) fn ask(asking: &Asking, draft: &Draft, smallest: &Smallest, target: &
     };
     let hint = dialog.hint().clone();
     hint.set_visible(true);
-    hint.set_label(&meaning(&range, &limits.room, &units));
+    hint.set_label(&meaning(&range, &limits, &units));
     let wanted = Rc::new(Cell::new(Some((range.start, range.end))));
     let quiet = Rc::new(Cell::new(false));
     for (index, row) in rows.iter().enumerate() {
@@ -56,7 +56,7 @@ pub(super) fn ask(asking: &Asking, draft: &Draft, smallest: &Smallest, target: &
                             rows[other].set_text(&text);
                         }
                     }
-                    hint.set_label(&meaning(&now, &limits.room, &units));
+                    hint.set_label(&meaning(&now, &limits, &units));
                 }
                 look();
             });
@@ -153,7 +153,7 @@ fn texts(range: &Range<u64>, room: &Range<u64>) -> [String; 3] {
 }
 
 /// The same in sectors and as a share of the room, and where it begins.
-fn meaning(range: &Range<u64>, room: &Range<u64>, units: &Units) -> String {
+fn meaning(range: &Range<u64>, limits: &Limits, units: &Units) -> String {
     let sector = units.sector.max(1);
     let size = range.end - range.start;
     let count = counted("{n} sector", "{n} sectors", size / sector, &[]);
@@ -166,7 +166,9 @@ fn meaning(range: &Range<u64>, room: &Range<u64>, units: &Units) -> String {
         &[("percent", &format::percent(size, units.room))],
     );
     let alignment = aligned(Alignment::of(range.start, units.sector));
-    let growth = range.end.checked_sub(room.end).filter(|more| *more > 0);
+    // Where another partition or an extended one ends the room, no disk makes it larger.
+    let more = range.end.checked_sub(limits.room.end);
+    let growth = more.filter(|more| *more > 0 && limits.open_end);
     let growth = growth.map(|more| {
         let size = format::size(more);
         fill(&gettext("the disk grows by {size}"), &[("size", &size)])

@@ -26,6 +26,10 @@ const THRESHOLD: f64 = 6.0;
 const HANDLE: i32 = 12;
 /// Room for the bubble above the strip, in pixels.
 const BUBBLE_HEIGHT: i32 = 34;
+/// Least width of a partition that is dragged, in pixels, and of what is seen of one that passes the
+/// end of the strip.
+const LEAST_GHOST: i32 = 4;
+const LEAST_PASSING: i32 = 28;
 /// Steps of the alignment that a coarse key press goes.
 const COARSE: u64 = 64;
 
@@ -60,6 +64,8 @@ struct Inner {
     bar: RefCell<PartitionBar>,
     bubble: gtk::Label,
     ghost: gtk::Box,
+    /// In the ghost: it goes on behind the end of the strip.
+    onwards: gtk::Image,
     /// Of the first byte, and of the end.
     handles: [gtk::Button; 2],
     state: RefCell<State>,
@@ -98,6 +104,14 @@ impl StripEditor {
             .can_target(false)
             .visible(false)
             .build();
+        let onwards = gtk::Image::builder()
+            .icon_name("go-next-symbolic")
+            .halign(gtk::Align::End)
+            .hexpand(true)
+            .margin_end(4)
+            .visible(false)
+            .build();
+        ghost.append(&onwards);
         bar.lay_over(&ghost);
         let handles = [(); 2].map(|()| handle());
         for handle in &handles {
@@ -121,6 +135,7 @@ impl StripEditor {
             bar: RefCell::new(bar),
             bubble,
             ghost,
+            onwards,
             handles,
             state: RefCell::default(),
             output: Box::new(move |said| output(said)),
@@ -248,13 +263,24 @@ impl StripEditor {
         drag.now = Some(now.clone());
         let (start, end) = (drag.strip.pixel_of(now.start), drag.strip.pixel_of(now.end));
         let grip = drag.grip;
+        let (place, passes_end) = ghost(pixels(start)..pixels(end), drag.strip.width());
         let text = numbers(&segment.range, &now, limits);
         drop(state);
-        let place = pixels(start)..pixels(end).max(pixels(start) + 4);
+        self.show_passing(passes_end);
         let place = Over::Pixels(place);
         self.0.bar.borrow().place_over(&self.0.ghost, Some(place));
         self.show_bubble(&text, if grip == Grip::Start { start } else { end });
         true
+    }
+
+    /// Draws the ghost as one that ends in the strip, or that goes on behind it.
+    fn show_passing(&self, passes_end: bool) {
+        self.0.onwards.set_visible(passes_end);
+        if passes_end {
+            self.0.ghost.add_css_class("passes-end");
+        } else {
+            self.0.ghost.remove_css_class("passes-end");
+        }
     }
 
     fn drop_dragged(&self) {
@@ -512,6 +538,17 @@ fn numbers(was: &Range<u64>, now: &Range<u64>, limits: &Limits) -> String {
     )
 }
 
+/// What of a partition at these pixels is drawn in a strip of `width` pixels, and whether it goes on
+/// behind its end. There some of it is seen even when all of it lies there.
+fn ghost(place: Range<i32>, width: u32) -> (Range<i32>, bool) {
+    let width = i32::try_from(width).unwrap_or(i32::MAX);
+    if place.end <= width {
+        return (place.start..place.end.max(place.start + LEAST_GHOST), false);
+    }
+    let seen = place.start.min(width - LEAST_PASSING).max(0);
+    (seen..width, true)
+}
+
 fn pixels(x: f64) -> i32 {
     #[allow(
         clippy::cast_possible_truncation,
@@ -550,6 +587,16 @@ mod tests {
         assert_eq!(mib(Grip::Start, end(true)), 35..40);
         assert_eq!(mib(Grip::Whole, end(true)), 80..100);
         assert_eq!(mib(Grip::Whole, end(false)), 10..30);
+    }
+
+    #[test]
+    fn a_ghost_ends_with_the_strip() {
+        assert_eq!(ghost(10..90, 100), (10..90, false));
+        assert_eq!(ghost(10..11, 100), (10..14, false));
+        assert_eq!(ghost(10..100, 100), (10..100, false));
+        assert_eq!(ghost(10..140, 100), (10..100, true));
+        assert_eq!(ghost(130..140, 100), (72..100, true));
+        assert_eq!(ghost(0..2, 1), (0..1, true));
     }
 
     #[test]

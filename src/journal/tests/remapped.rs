@@ -35,6 +35,12 @@ fn cases() -> Vec<Case> {
             &[(20 * 512, 50 * 512)],
             |b| remap(b, &[one(140, 20, 30)]),
         ),
+        Case::new("left, and what is written over is kept", &[], |b| {
+            b.write(0, &[0xda; 512]).unwrap();
+            b.keep(&(20 * 512..44 * 512), false);
+            b.remap(&[one(44, 20, 50)]);
+            b.write(50 * 512, &[0xef; 1024]).unwrap();
+        }),
         Case::new("two change places", &[], |b| {
             remap(b, &[one(16, 80, 60), one(80, 16, 60)]);
         }),

@@ -284,6 +284,9 @@ fn write_journal(image: &Path, trial: &Trial) -> Result<Journal> {
         builder.set_length(before, after);
     }
     let guarded = write_guard(&mut builder, trial, before.max(after))?;
+    for (range, zeroes) in &trial.kept().pieces {
+        builder.keep(range, *zeroes);
+    }
     trial.tell(&mut ToJournal(&mut builder))?;
     builder.next_step();
     for range in guarded {

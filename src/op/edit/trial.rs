@@ -13,10 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
 use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
 use crate::op::edit::draft::{Change, Draft};
+use crate::op::edit::kept::{self, Kept};
 use crate::op::edit::order::order;
 use crate::op::edit::used;
-use crate::phrase::Phrase;
-use crate::storage::{FileStorage, LockMode, Move, Storage, WritableStorage, WritableWindow};
+use crate::phrase::{Phrase, gettext_noop};
+use crate::storage::{
+    FileStorage, HostSpace, LockMode, Move, Storage, WritableStorage, WritableWindow,
+};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
 
@@ -26,7 +29,7 @@ pub struct Report {
     /// Tools that ran, as command lines without the file.
     pub commands: Vec<String>,
     /// What a careful person would like to know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Phrase>,
     /// Bytes that move when it is made real.
     pub bytes_moved: u64,
     /// For that nothing is copied.
@@ -41,6 +44,7 @@ pub struct Trial {
     disk: Arc<TrialDisk>,
     draft: Draft,
     report: Report,
+    kept: Kept,
     /// What the trial disk keeps its writes in.
     _scratch: NamedTempFile,
 }
@@ -70,14 +74,26 @@ impl Trial {
             control,
             report: Report::default(),
         };
-        run.report.notes = draft.notes.iter().map(Phrase::to_string).collect();
+        run.report.notes = draft.notes.clone();
         run.all()?;
         let mut report = run.report;
         report.bytes_written = disk.bytes_to_write()?;
+        let free = HostSpace::of(folder).map_or(0, |space| space.free);
+        let kept = kept::find(&disk, free)?;
+        if kept.left_out > 0 {
+            let note = gettext_noop(
+                "undoing will not bring back {size} that lie where partitions go or the disk is cut \
+                 off: that is too much to be kept",
+            );
+            report
+                .notes
+                .push(Phrase::new(note).size("size", kept.left_out));
+        }
         Ok(Self {
             disk,
             draft,
             report,
+            kept,
             _scratch: scratch,
         })
     }
@@ -98,6 +114,11 @@ impl Trial {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// What has to be kept for undoing.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Tells the changes, as [`TrialDisk::tell`].
@@ -156,11 +177,12 @@ impl Run<'_> {
         let mut sectors = vec![0; usize::try_from(end - first).unwrap_or(0)];
         self.disk.read_at(&mut sectors, first)?;
         if sectors.iter().any(|byte| *byte != 0) {
-            self.report.notes.push(format!(
-                "sectors 1 to {} hold something, a boot loader as a rule, which the GPT takes the \
+            let note = gettext_noop(
+                "sectors 1 to {last} hold something, a boot loader as a rule, which the GPT takes the \
                  place of: install the boot loader anew",
-                end / first - 1
-            ));
+            );
+            let note = Phrase::new(note).count("last", end / first - 1);
+            self.report.notes.push(note);
         }
         Ok(())
     }
@@ -323,11 +345,13 @@ impl Run<'_> {
     fn note_small(&mut self, change: &Change, fs: FsKind, why: &str) {
         let number = change.number_before.unwrap_or(0);
         let size = change.before.as_ref().map_or(0, length);
-        self.report.notes.push(format!(
-            "the {} of partition {number} stays at {}: {why}",
-            fs.name(),
-            ByteSize(size)
-        ));
+        let note = gettext_noop("the {fs} of partition {number} stays at {size}: {reason}");
+        let note = Phrase::new(note)
+            .text("fs", fs.name())
+            .count("number", number.into())
+            .size("size", size)
+            .text("reason", why);
+        self.report.notes.push(note);
     }
 
     /// Whoever was touched must be clean. What only moves, and is not even copied, is as it was: to
