@@ -168,12 +168,11 @@ impl Header {
     }
 
     /// The multiples of which guest bytes move by another place of their L2 entries alone; `None`
-    /// where they cannot: clusters of an external data file are where the guest sees them, and
-    /// version 2 cannot say that something over a backing file reads as zeroes.
+    /// where they cannot: clusters of an external data file, raw or not, are where the guest sees
+    /// them; QEMU takes anything else for damage.
     pub(super) fn moves_by(&self) -> Option<u64> {
         let has_entries = self.l1_size > 0 && !self.has_data_file() && self.encryption.is_none();
-        let says_zero = self.version >= 3 || self.backing_name.is_none();
-        (has_entries && says_zero).then(|| self.cluster_size())
+        has_entries.then(|| self.cluster_size())
     }
 
     /// The data of the first extension of this type.

@@ -347,7 +347,7 @@ impl Run<'_> {
         let size = change.before.as_ref().map_or(0, length);
         let note = gettext_noop("the {fs} of partition {number} stays at {size}: {reason}");
         let note = Phrase::new(note)
-            .text("fs", fs.name())
+            .text("fs", fs.title())
             .count("number", number.into())
             .size("size", size)
             .text("reason", why);

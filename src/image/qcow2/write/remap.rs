@@ -4,6 +4,8 @@
 //! Entries are taken over as they are, so that what they refer to is counted as before, and copied
 //! flags, compressed clusters and subclusters stay right. Only clusters in which bytes of several
 //! owners come together are copied, and what a backing file shows at the old place.
+//! Where it would show what is not to be read any more, an entry says zeroes; version 2 has none such
+//! and gets clusters of zeroes, no more than the backing file holds there.
 //!
 //! The order of writes (‖ is a barrier):
 //! copied clusters, new L2 tables, new L1 table, their refcounts ‖ header: that table ‖ refcounts of
@@ -315,7 +317,7 @@ impl State {
             let entries = &mut table[entries];
             match source {
                 Source::There(from) => self.copy_entries(entries, from, at..end, made)?,
-                Source::Here | Source::Zeroes => self.zero_entries(entries, at..end)?,
+                Source::Here | Source::Zeroes => self.zero_entries(entries, at..end, made)?,
             }
             at = end;
         }
@@ -360,6 +362,9 @@ impl State {
                 self.place(&bytes, cluster(to.start).start, made)?
             } else if old == Mapping::default() && !touches(&below_target, &cluster(to.start)) {
                 old
+            } else if format.version < 3 {
+                // Without subclusters, all of it is missing.
+                self.zeroes(made)?
             } else {
                 Mapping {
                     zero: old.zero | missing,
@@ -372,7 +377,7 @@ impl State {
     }
 
     /// Makes `entries`, of the clusters at `to`, read as zeroes.
-    fn zero_entries(&self, entries: &mut [u8], to: Range<u64>) -> Result<()> {
+    fn zero_entries(&mut self, entries: &mut [u8], to: Range<u64>, made: &mut Made) -> Result<()> {
         entries.fill(0);
         if !self.has_backing() {
             return Ok(());
@@ -385,7 +390,7 @@ impl State {
             .zip((to.start..).step_by(self.cluster_bytes()))
         {
             if touches(&below, &(at..at + size)) {
-                format.put(&Mapping::zeroes(format), entry)?;
+                format.put(&self.zeroes(made)?, entry)?;
             }
         }
         Ok(())
@@ -414,12 +419,25 @@ impl State {
         if bytes.iter().all(|byte| *byte == 0) {
             let shows = self.has_backing() && !self.data_below(guest..guest + size)?.is_empty();
             return Ok(match shows {
-                true => Mapping::zeroes(self.format),
+                true => self.zeroes(made)?,
                 false => Mapping::default(),
             });
         }
+        self.place_data(bytes, made)
+    }
+
+    /// Zeroes that hide the backing file.
+    fn zeroes(&mut self, made: &mut Made) -> Result<Mapping> {
+        if self.format.version >= 3 {
+            return Ok(Mapping::zeroes(self.format));
+        }
+        let bytes = vec![0; self.cluster_bytes()];
+        self.place_data(&bytes, made)
+    }
+
+    fn place_data(&mut self, bytes: &[u8], made: &mut Made) -> Result<Mapping> {
         let host = self.allocate(1)?;
-        made.note(host, size);
+        made.note(host, self.cluster_size());
         self.storage.write_at(bytes, host)?;
         Ok(Mapping::data(self.format, host))
     }
