@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -84,6 +85,14 @@ fn make_images(folder: &Path) {
     img("create -q -f qcow2 -o extended_l2=on e.qcow2 1M");
     io("e.qcow2", &["write -P 3 0 10k"]);
     img("create -q -f qcow2 -o compat=0.10 v2.qcow2 1M");
+    // Longer and shorter than what they stand on, and without a word for zeroes.
+    img("create -q -f qcow2 -b a.qcow2 -F qcow2 -o compat=0.10 long.qcow2 6M");
+    io(
+        "long.qcow2",
+        &["write -P 8 3M 100k", "write -z 1M 1M", "write -P 9 5M 64k"],
+    );
+    img("create -q -f qcow2 -b r.raw -F raw -o extended_l2=on short.qcow2 1200k");
+    io("short.qcow2", &["write -P 8 1M 10k", "write -z 1100k 20k"]);
     img("create -q -f qcow2 bm.qcow2 1M");
     img("bitmap --add bm.qcow2 x");
     img("bitmap --add --disable bm.qcow2 y");
@@ -98,6 +107,10 @@ fn difference(twins: &Twins, line: &str) -> Option<String> {
     }
     let outputs = twins.run(line);
     let [theirs, ours] = outputs.each_ref().map(seen);
+    if outputs[0].status.signal().is_some() {
+        // An assertion of qemu-img did not hold.
+        return None;
+    }
     if names_a_node(&theirs) {
         return (outputs[0].status != outputs[1].status).then(|| theirs + &ours);
     }
@@ -127,10 +140,10 @@ fn names_a_file_twice(line: &str) -> bool {
 fn has_two_faults(line: &str) -> bool {
     let has = |words: &[&str]| words.iter().all(|word| line.contains(word));
     has(&["nowhere", "extended_l2=on,cluster_size=4k"])
-        || has(&["nowhere", "-F nonsense"])
-        || has(&["bitmap ", "-g ", "-f raw"])
+        || has(&["convert ", "nowhere"])
+        || has(&["bitmap ", "-g "])
         || has(&["convert ", " -n ", "--bitmaps"])
-        || has(&["convert ", " -l ", "-f raw"])
+        || has(&["convert ", " -l "])
 }
 
 /// QEMU calls an image by a number of its own in some messages; ours by the file.
@@ -148,7 +161,7 @@ fn seen(output: &Output) -> String {
             _ => kept.push_str(part),
         }
     }
-    let shown = if text.contains("/100%)") {
+    let shown = if text.contains("/100%)") && output.status.success() {
         "[progress]\n"
     } else {
         ""

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use platter::chain::Chain;
-use platter::image::Format;
+use platter::image::{Format, FormatDetails};
 use platter::op::convert::{
     ConvertOptions, ConvertStop, Keep, Notice, Step, convert_into, convert_to_new,
 };
@@ -73,9 +73,6 @@ impl Request {
         };
         let control = interrupt::control();
         if self.no_create {
-            if chains.len() > 1 && self.backing.is_some() {
-                return Err(Failure::new(ONE_BACKING));
-            }
             return self.convert_into(program, &chains, &options, &control);
         }
         let create = self.create_options(&chains)?;
@@ -110,6 +107,9 @@ impl Request {
             return Err(Failure::new(
                 "Cannot use --target-is-zero when the destination image has a backing file",
             ));
+        }
+        if chains.len() > 1 && self.backing.is_some() {
+            return Err(Failure::new(ONE_BACKING));
         }
         self.check_target_cache()?;
         let open = OpenOptions {
@@ -225,7 +225,11 @@ impl Request {
             .text("preallocation")
             .is_some_and(|how| how != "off");
         let source = chains.first().and_then(|chain| chain.active().info());
-        let has_bitmaps = source.is_some_and(|info| info.format == Format::Qcow2);
+        let has_bitmaps = source.is_some_and(|info| match &info.details {
+            FormatDetails::Qcow2(details) => details.version >= 3,
+            _ => false,
+        });
+        let from_qcow2 = source.is_some_and(|info| info.format == Format::Qcow2);
         let wrong = [
             (chains.len() > 1 && has_backing, ONE_BACKING),
             (
@@ -255,7 +259,7 @@ impl Request {
                 "Snapshots can only be kept of a single source as it is now",
             ),
             (
-                self.snapshots && !(is_qcow2 && has_bitmaps),
+                self.snapshots && !(is_qcow2 && from_qcow2),
                 "Only qcow2 images have internal snapshots, as source and as target",
             ),
         ];
