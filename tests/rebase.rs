@@ -219,6 +219,39 @@ fn an_image_of_its_own_keeps_its_zeroes_on_a_new_file() {
     }
 }
 
+/// A cluster of the overlay, of which the old and the new chain have the begin (or the end) from the
+/// same file and not the rest: all of it goes into the overlay.
+#[test]
+fn a_cluster_that_the_chains_share_in_part_is_whole() {
+    for zeroes in ["write -z 2560 512", "write -z 0 1536", "write -z 1024 1536"] {
+        for compress in [&[][..], &["-c"]] {
+            let house = scratch();
+            let folder = house.path();
+            img(folder, "create -q -f raw base.raw 1M");
+            io(folder, "raw", "base.raw", &["write -P 1 0 64k"]);
+            let options = "-q -f qcow2 -o cluster_size";
+            img(
+                folder,
+                &format!("create {options}=4k -b base.raw -F raw mid.qcow2"),
+            );
+            img(
+                folder,
+                &format!("create {options}=512 -b mid.qcow2 -F qcow2 fine.qcow2"),
+            );
+            io(folder, "qcow2", "fine.qcow2", &[zeroes]);
+            img(
+                folder,
+                &format!("create {options}=4k -b fine.qcow2 -F qcow2 top.qcow2"),
+            );
+            let top = folder.join("top.qcow2");
+            let before = contents(&top);
+            let words = ["rebase", "-b", "mid.qcow2", "-F", "qcow2", "top.qcow2"];
+            run(ours().args(words).args(compress).current_dir(folder));
+            assert!(contents(&top) == before, "{zeroes} {compress:?}");
+        }
+    }
+}
+
 fn new_backing(folder: &Path, random: &mut Random, layers: &[Layer]) -> Option<Layer> {
     let below = &layers[..layers.len() - 1];
     match random.below(4) {

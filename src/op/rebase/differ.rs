@@ -23,7 +23,7 @@ pub(super) struct Layers {
 pub(super) struct Piece {
     /// From a multiple of the unit to another, or to the end of the disk.
     pub(super) range: Range<u64>,
-    /// The old backing file may have data there; otherwise it reads as zeroes.
+    /// The old backing file may have data somewhere in it; otherwise all of it reads as zeroes.
     pub(super) old_has_data: bool,
     /// So may the new one.
     pub(super) new_has_data: bool,
@@ -99,13 +99,15 @@ impl<'a> Candidates<'a> {
         if is_held || nobody_has_data || (is_same_file && old.has_data && new.has_data) {
             return None;
         }
-        // The bytes beside it in its unit are not held either, and are compared with it.
+        // The bytes beside it in its unit are not held either, and are compared with it: whatever
+        // they are, also where both chains have them from the same file.
         let start = align_down(range.start, self.unit);
         let end = range.end.next_multiple_of(self.unit).min(self.size);
+        let has_others = (start..end) != range;
         Some(Piece {
             range: start..end,
-            old_has_data: old.has_data,
-            new_has_data: new.has_data,
+            old_has_data: old.has_data || has_others,
+            new_has_data: new.has_data || has_others,
         })
     }
 
