@@ -8,7 +8,7 @@ use crate::chain::Chain;
 use crate::control::{Control, Stop};
 use crate::disk::{Changes, WritableDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{self as images, Format, Repair, WritableFiles};
+use crate::image::{self as images, Format, FormatDetails, Repair, WritableFiles};
 use crate::journal::{Identity, Journal, JournalBuilder, Progress};
 use crate::op::edit::place;
 use crate::op::edit::trial::Trial;
@@ -58,8 +58,10 @@ pub fn apply(chain: &Chain, trial: &Trial, control: &Control) -> Result<(), Stop
     if unfinished(&image)? == Some(Unfinished::Interrupted) {
         return Err(interrupted(&image).into());
     }
+    let backing = backing_of(chain)?;
+    judge_cut(chain, trial, backing.as_deref())?;
     place::remove(&image)?;
-    let disk = WritableDisk::new(Arc::from(chain.writer(0)?), backing_of(chain)?);
+    let disk = WritableDisk::new(Arc::from(chain.writer(0)?), backing);
     let mut journal = write_journal(&image, trial).inspect_err(|_| {
         // Nothing has been changed yet.
         let _ = place::remove(&image);
@@ -75,6 +77,21 @@ pub fn apply(chain: &Chain, trial: &Trial, control: &Control) -> Result<(), Stop
     disk.image().guard_edit(false)?;
     drop(disk);
     Ok(journal.seal()?)
+}
+
+/// Version 2 cannot grow where its backing file would show: what is cut off there would not come back.
+fn judge_cut(chain: &Chain, trial: &Trial, backing: Option<&dyn Storage>) -> Result<()> {
+    let (before, after) = (trial.draft().size_before(), trial.disk().size()?);
+    let details = chain.active().info().map(|info| &info.details);
+    let is_old = matches!(details, Some(FormatDetails::Qcow2(it)) if it.version < 3);
+    let below = backing.map_or(Ok(0), Storage::size)?;
+    if is_old && after < before && below > after {
+        return Err(Error::unsupported(
+            "the disk cannot be made smaller than the backing file of a version 2 image: that could \
+             not be undone",
+        ));
+    }
+    Ok(())
 }
 
 /// Ends an edit that was interrupted: goes on, or back.

@@ -46,3 +46,25 @@ pub(super) fn find(disk: &TrialDisk, free: u64) -> Result<Kept> {
     }
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::{MemoryStorage, WritableStorage as _};
+
+    #[test]
+    fn what_is_kept_is_no_more_than_there_is_room_for() {
+        let base = MemoryStorage::new(vec![7; 4096]);
+        let disk = TrialDisk::new(Arc::new(base), Arc::new(MemoryStorage::default())).unwrap();
+        assert_eq!(find(&disk, 0).unwrap().left_out, 0);
+        disk.set_len(8192).unwrap();
+        // The new room behind the old end holds nothing yet.
+        disk.move_bytes(512, 3584, 2048).unwrap();
+        let kept = find(&disk, 4096).unwrap();
+        assert_eq!((kept.pieces, kept.left_out), (vec![(3584..4096, false)], 0));
+        let kept = find(&disk, 2047).unwrap();
+        assert_eq!((kept.pieces, kept.left_out), (vec![], 512));
+    }
+}
