@@ -12,10 +12,10 @@ use common::run_tool;
 use platter::Control;
 use platter::disk::TrialDisk;
 use platter::fs::change::{
-    Action, Capability, Change, Identifier, capability, change, check, minimum_size,
+    Action, Capability, Change, Identifier, Place, capability, change, check, minimum_size,
 };
 use platter::fs::{FsKind, identify};
-use platter::storage::{FileStorage, LockMode, MemoryStorage, Storage as _, WritableStorage as _};
+use platter::storage::{FileStorage, LockMode, MemoryStorage, Storage, WritableStorage};
 
 const MIB: u64 = 1 << 20;
 
@@ -46,20 +46,22 @@ impl Volume {
         self.folder.path().join("volume")
     }
 
-    fn open(&self) -> FileStorage {
-        FileStorage::open(&self.path(), LockMode::Write).unwrap()
+    fn open(&self) -> Arc<dyn WritableStorage> {
+        Arc::new(FileStorage::open(&self.path(), LockMode::Write).unwrap())
+    }
+
+    fn read(&self) -> Arc<dyn Storage> {
+        self.open()
+    }
+
+    fn place(&self) -> Place {
+        Place::new(self.folder.path())
     }
 
     fn change(&self, kind: FsKind, what: &Change) {
-        let outcome = change(
-            &self.open(),
-            kind,
-            what,
-            self.folder.path(),
-            &Control::new(),
-        );
+        let outcome = change(&self.open(), kind, what, &self.place(), &Control::new());
         outcome.unwrap_or_else(|stop| panic!("{kind:?} {what:?}: {stop}"));
-        let clean = check(&self.open(), kind, self.folder.path(), &Control::new());
+        let clean = check(&self.read(), kind, &self.place(), &Control::new());
         clean.unwrap_or_else(|stop| panic!("{kind:?} after {what:?}: {stop}"));
         let left: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().collect();
         assert!(left.len() <= 2, "scratch files are left: {left:?}");
@@ -68,7 +70,7 @@ impl Volume {
     fn make(&self, kind: FsKind, label: &str) {
         let label = Some(label.to_owned());
         self.change(kind, &Change::Make { kind, label });
-        let found = identify(&self.open()).unwrap().unwrap();
+        let found = identify(&*self.open()).unwrap().unwrap();
         assert_eq!((found.kind, found.label.as_deref()), (kind, Some("Daten")));
     }
 }
@@ -111,7 +113,7 @@ fn every_kind_is_made_named_and_clean() {
             volume.make(kind, "Daten");
             volume.change(kind, &Change::Label("Neu".into()));
         }
-        let found = identify(&volume.open()).unwrap().unwrap();
+        let found = identify(&*volume.open()).unwrap().unwrap();
         assert_eq!(found.label.unwrap().to_lowercase(), "neu", "{kind:?}");
     }
 }
@@ -155,7 +157,7 @@ fn every_kind_gets_the_identifier_that_is_wanted() {
             &Change::Uuid(Identifier::Exactly(wanted.to_lowercase())),
         );
         assert_eq!(uuid_of(&volume), wanted, "{kind:?}");
-        let found = identify(&volume.open()).unwrap().unwrap();
+        let found = identify(&*volume.open()).unwrap().unwrap();
         assert_eq!(found.uuid.as_deref(), Some(wanted), "{kind:?}");
     }
 }
@@ -196,9 +198,9 @@ fn ext4_grows_and_shrinks_with_its_files() {
     debugfs(&volume.path(), &format!("write {} file", content.display()));
 
     let least = minimum_size(
-        &volume.open(),
+        &volume.read(),
         FsKind::Ext4,
-        volume.folder.path(),
+        &volume.place(),
         &Control::new(),
     );
     let least = least.unwrap();
@@ -207,14 +209,14 @@ fn ext4_grows_and_shrinks_with_its_files() {
     let told = run_tool("resize2fs", ["-P".as_ref(), volume.path().as_os_str()]);
     let told = told.trim().rsplit(' ').next().unwrap();
     let blocks: u64 = told.parse().unwrap();
-    let block_size = identify(&volume.open())
+    let block_size = identify(&*volume.open())
         .unwrap()
         .unwrap()
         .block_size
         .unwrap();
     assert_eq!(least, blocks * block_size);
     volume.change(FsKind::Ext4, &Change::Shrink(40 * MIB));
-    let size = |volume: &Volume| identify(&volume.open()).unwrap().unwrap().size.unwrap();
+    let size = |volume: &Volume| identify(&*volume.open()).unwrap().unwrap().size.unwrap();
     assert_eq!(size(&volume), 40 * MIB);
     volume.open().set_len(96 * MIB).unwrap();
     volume.change(FsKind::Ext4, &Change::Grow);
@@ -237,7 +239,7 @@ fn ntfs_grows_and_shrinks() {
     );
     volume.open().set_len(100 * MIB).unwrap();
     volume.change(FsKind::Ntfs, &Change::Grow);
-    let size = identify(&volume.open()).unwrap().unwrap().size.unwrap();
+    let size = identify(&*volume.open()).unwrap().unwrap().size.unwrap();
     assert!(size > 99 * MIB, "{size}");
 }
 
@@ -251,7 +253,7 @@ fn a_tool_that_refuses_has_changed_nothing() {
         &volume.open(),
         FsKind::Ext4,
         &Change::Shrink(512 << 10),
-        volume.folder.path(),
+        &volume.place(),
         &Control::new(),
     );
     let stop = stop.unwrap_err().to_string();
@@ -268,7 +270,7 @@ fn swap_is_what_the_kernels_tools_know() {
     volume.change(FsKind::Swap, &Change::Grow);
     let said = run_tool("swaplabel", [volume.path().to_str().unwrap()]);
     assert!(said.contains("Daten"), "{said}");
-    let found = identify(&volume.open()).unwrap().unwrap();
+    let found = identify(&*volume.open()).unwrap().unwrap();
     assert_eq!(found.size, Some(32 * MIB));
 }
 
@@ -280,12 +282,15 @@ fn changes_are_tried_without_touching_the_disk() {
     let before = std::fs::read(volume.path()).unwrap();
     let base = Arc::new(FileStorage::open(&volume.path(), LockMode::Read).unwrap());
     let trial = TrialDisk::new(base, Arc::new(MemoryStorage::default())).unwrap();
-    let folder = volume.folder.path();
+    let trial = Arc::new(trial);
+    let place = volume.place();
     let control = Control::new();
     let shrink = Change::Shrink(20 * MIB);
-    change(&trial, FsKind::Ext4, &shrink, folder, &control).unwrap();
-    check(&trial, FsKind::Ext4, folder, &control).unwrap();
-    assert_eq!(identify(&trial).unwrap().unwrap().size, Some(20 * MIB));
+    let writable = Arc::clone(&trial) as Arc<dyn WritableStorage>;
+    change(&writable, FsKind::Ext4, &shrink, &place, &control).unwrap();
+    let readable = Arc::clone(&trial) as Arc<dyn Storage>;
+    check(&readable, FsKind::Ext4, &place, &control).unwrap();
+    assert_eq!(identify(&*trial).unwrap().unwrap().size, Some(20 * MIB));
     let written = trial.bytes_to_write().unwrap();
     assert!((1..4 * MIB).contains(&written), "{written}");
     assert!(std::fs::read(volume.path()).unwrap() == before);

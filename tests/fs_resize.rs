@@ -8,14 +8,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::inputs::Random;
 use common::{run_tool, tool};
 use platter::Control;
-use platter::fs::change::{Change, change, check, minimum};
+use platter::fs::change::{Change, Place, change, check, minimum};
 use platter::fs::{FsKind, identify};
-use platter::storage::{FileStorage, LockMode, MemoryStorage, WritableStorage as _};
+use platter::storage::{FileStorage, LockMode, MemoryStorage, Storage, WritableStorage};
 
 const MIB: u64 = 1 << 20;
 
@@ -60,8 +60,12 @@ impl Volume {
         self.folder.path().join("volume")
     }
 
-    fn open(&self) -> FileStorage {
-        FileStorage::open(&self.path(), LockMode::Write).unwrap()
+    fn open(&self) -> Arc<dyn WritableStorage> {
+        Arc::new(FileStorage::open(&self.path(), LockMode::Write).unwrap())
+    }
+
+    fn read(&self) -> Arc<dyn Storage> {
+        self.open()
     }
 
     /// A tree with gaps between its clusters.
@@ -122,7 +126,7 @@ impl Volume {
 
     fn resize(&self, to: u64) {
         let storage = self.open();
-        let before = identify(&storage).unwrap().unwrap().size.unwrap();
+        let before = identify(&*storage).unwrap().unwrap().size.unwrap();
         let what = if to > before {
             storage.set_len(to).unwrap();
             Change::Grow
@@ -130,22 +134,39 @@ impl Volume {
             Change::Shrink(to)
         };
         let folder = self.folder.path();
-        let outcome = change(&storage, self.kind, &what, folder, &Control::new());
+        let outcome = change(
+            &storage,
+            self.kind,
+            &what,
+            &Place::new(folder),
+            &Control::new(),
+        );
         outcome.unwrap_or_else(|stop| panic!("{:?} to {to}: {stop}", self.kind));
         if to <= before {
             storage.set_len(to).unwrap();
         }
         drop(storage);
-        let found = identify(&self.open()).unwrap().unwrap();
+        let found = identify(&*self.open()).unwrap().unwrap();
         assert_eq!((found.kind, found.size), (self.kind, Some(to / 512 * 512)));
-        check(&self.open(), self.kind, folder, &Control::new()).unwrap();
+        check(
+            &self.read(),
+            self.kind,
+            &Place::new(folder),
+            &Control::new(),
+        )
+        .unwrap();
     }
 
     fn minimum(&self) -> u64 {
         let folder = self.folder.path();
-        minimum(&self.open(), self.kind, folder, &Control::new())
-            .unwrap()
-            .bytes
+        minimum(
+            &self.read(),
+            self.kind,
+            &Place::new(folder),
+            &Control::new(),
+        )
+        .unwrap()
+        .bytes
     }
 }
 
@@ -189,7 +210,13 @@ fn fat_of_every_width_grows_and_shrinks_with_its_files() {
                 let shorter = Change::Shrink(to - 4096);
                 let folder = volume.folder.path();
                 let before = fs::read(volume.path()).unwrap();
-                let stop = change(&volume.open(), kind, &shorter, folder, &Control::new());
+                let stop = change(
+                    &volume.open(),
+                    kind,
+                    &shorter,
+                    &Place::new(folder),
+                    &Control::new(),
+                );
                 let why = stop.unwrap_err().to_string();
                 assert!(why.contains("clusters"), "{why}");
                 assert!(fs::read(volume.path()).unwrap() == before);
@@ -208,7 +235,7 @@ fn another_type_of_fat_is_refused_with_the_number() {
         &volume.open(),
         FsKind::Fat16,
         &Change::Grow,
-        folder,
+        &Place::new(folder),
         &Control::new(),
     );
     let why = grow.unwrap_err().to_string();
@@ -218,12 +245,18 @@ fn another_type_of_fat_is_refused_with_the_number() {
         &volume.open(),
         FsKind::Fat16,
         &shrink,
-        folder,
+        &Place::new(folder),
         &Control::new(),
     );
     let why = shrink.unwrap_err().to_string();
     assert!(why.contains("at least 4085 clusters"), "{why}");
-    let least = minimum(&volume.open(), FsKind::Fat16, folder, &Control::new()).unwrap();
+    let least = minimum(
+        &volume.read(),
+        FsKind::Fat16,
+        &Place::new(folder),
+        &Control::new(),
+    )
+    .unwrap();
     assert!(
         least.reason.to_string().contains("type"),
         "{}",
@@ -254,10 +287,17 @@ fn damaged_fats_are_refused_and_left_alone() {
             let at = reserved + copy * fat_size + cluster * 2;
             bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
-        let storage = MemoryStorage::new(bytes.clone());
+        let storage = Arc::new(MemoryStorage::new(bytes.clone()));
+        let writable = Arc::clone(&storage) as Arc<dyn WritableStorage>;
         let folder = volume.folder.path();
         let shrink = Change::Shrink(12 * MIB);
-        if let Err(stop) = change(&storage, FsKind::Fat16, &shrink, folder, &Control::new()) {
+        if let Err(stop) = change(
+            &writable,
+            FsKind::Fat16,
+            &shrink,
+            &Place::new(folder),
+            &Control::new(),
+        ) {
             let why = stop.to_string();
             assert!(why.contains("check it first"), "{why}");
             assert!(storage.to_vec() == bytes, "{round}: {why}");
@@ -269,10 +309,17 @@ fn damaged_fats_are_refused_and_left_alone() {
     for (at, value) in [(reserved + fat_size + 400, 0x55), (reserved + 3, 0x7f)] {
         let mut bytes = good.clone();
         bytes[at] ^= value;
-        let storage = MemoryStorage::new(bytes.clone());
+        let storage = Arc::new(MemoryStorage::new(bytes.clone()));
+        let writable = Arc::clone(&storage) as Arc<dyn WritableStorage>;
         let shrink = Change::Shrink(12 * MIB);
         let folder = volume.folder.path();
-        let stop = change(&storage, FsKind::Fat16, &shrink, folder, &Control::new());
+        let stop = change(
+            &writable,
+            FsKind::Fat16,
+            &shrink,
+            &Place::new(folder),
+            &Control::new(),
+        );
         assert!(stop.unwrap_err().to_string().contains("check it first"));
         assert!(storage.to_vec() == bytes);
     }
@@ -360,7 +407,7 @@ fn ntfs_that_windows_means_to_go_on_with_is_refused() {
             &volume.open(),
             FsKind::Ntfs,
             &shrink,
-            folder,
+            &Place::new(folder),
             &Control::new(),
         );
         assert_eq!(outcome.is_err(), is_refused, "{magic}");
@@ -374,7 +421,7 @@ fn ntfs_that_windows_means_to_go_on_with_is_refused() {
                 &volume.open(),
                 FsKind::Ntfs,
                 &Change::Grow,
-                folder,
+                &Place::new(folder),
                 &Control::new(),
             );
             let why = again.unwrap_err().to_string();

@@ -10,15 +10,16 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use common::device::Device;
 use common::physical_volume::{checksum, logical_volume, physical_volume, text};
 use common::volume::{Image, free, used};
 use common::{ours, run, run_with_input, scratch, tool};
 use platter::Control;
-use platter::fs::change::{Change, change, check};
+use platter::fs::change::{Change, Place, change, check};
 use platter::fs::{FsKind, identify};
-use platter::storage::{FileStorage, LockMode};
+use platter::storage::{FileStorage, LockMode, Storage, WritableStorage};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -30,12 +31,14 @@ fn resize_file(path: &Path, size: u64) {
 
 fn grow(path: &Path, size: u64) -> Result<(), String> {
     resize_file(path, size);
-    let storage = FileStorage::open(path, LockMode::Write).unwrap();
-    let folder = path.parent().unwrap();
+    let storage: Arc<dyn WritableStorage> =
+        Arc::new(FileStorage::open(path, LockMode::Write).unwrap());
+    let place = Place::new(path.parent().unwrap());
     let control = Control::new();
-    let grown = change(&storage, FsKind::Lvm2, &Change::Grow, folder, &control);
+    let grown = change(&storage, FsKind::Lvm2, &Change::Grow, &place, &control);
     grown.map_err(|stop| stop.to_string())?;
-    check(&storage, FsKind::Lvm2, folder, &control).map_err(|stop| stop.to_string())?;
+    let storage = storage as Arc<dyn Storage>;
+    check(&storage, FsKind::Lvm2, &place, &control).map_err(|stop| stop.to_string())?;
     Ok(())
 }
 

@@ -7,13 +7,14 @@ mod common;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::device::Device;
 use common::{run, run_tool, scratch, tool};
 use platter::Control;
 use platter::fs::FsKind;
-use platter::fs::change::{Change, change};
-use platter::storage::{FileStorage, LockMode};
+use platter::fs::change::{Change, Place, change};
+use platter::storage::{FileStorage, LockMode, WritableStorage};
 
 const MIB: u64 = 1 << 20;
 
@@ -55,13 +56,14 @@ fn grow(path: &Path, size: u64) -> Result<(), String> {
         .unwrap()
         .set_len(size)
         .unwrap();
-    let storage = FileStorage::open(path, LockMode::Write).unwrap();
-    let folder = path.parent().unwrap();
+    let storage: Arc<dyn WritableStorage> =
+        Arc::new(FileStorage::open(path, LockMode::Write).unwrap());
+    let place = Place::new(path.parent().unwrap());
     let grown = change(
         &storage,
         FsKind::Xfs,
         &Change::Grow,
-        folder,
+        &place,
         &Control::new(),
     );
     grown.map(|_| ()).map_err(|stop| stop.to_string())

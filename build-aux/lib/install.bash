@@ -6,7 +6,7 @@
 {
     packages_apt_build=(
         build-essential pkg-config libgtk-4-dev libadwaita-1-dev libglib2.0-bin libglib2.0-dev-bin
-        gettext adwaita-icon-theme
+        gettext adwaita-icon-theme fuse3
     )
     packages_apt_demo=(qemu-utils fdisk e2fsprogs dosfstools mtools)
     packages_apt_test=(
@@ -18,6 +18,7 @@
     )
     packages_dnf_build=(
         gcc pkgconf-pkg-config gtk4-devel libadwaita-devel glib2-devel gettext adwaita-icon-theme
+        fuse3
     )
     packages_dnf_demo=(qemu-img util-linux e2fsprogs dosfstools mtools)
     packages_dnf_test=(

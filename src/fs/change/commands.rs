@@ -1,11 +1,10 @@
 //! How each tool is called, and what it says. Labels and sizes are checked before they become
 //! arguments; the file is always the last one, and never begins with a dash.
 
-use std::path::Path;
-
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
+use crate::fs::change::private::Private;
 use crate::fs::change::{Change, Outcome, identifier, swap, tool};
 use crate::units::KIB;
 
@@ -75,14 +74,19 @@ pub(super) fn of_check(kind: FsKind) -> Vec<Call> {
 }
 
 /// Runs the calls one after the other; the first that fails ends it.
-pub(super) fn run_all(calls: &[Call], file: &Path, control: &Control) -> Result<Outcome, Stop> {
-    let mut outcome = Outcome::default();
+pub(super) fn run_all(calls: &[Call], file: &Private, control: &Control) -> Result<Outcome, Stop> {
+    let mut outcome = Outcome {
+        had_window: file.is_window(),
+        ..Outcome::default()
+    };
     for call in calls {
         let mut arguments = call.arguments.clone();
-        arguments.push(file.to_string_lossy().into_owned());
+        arguments.push(file.path().to_string_lossy().into_owned());
         arguments.extend(call.last.iter().cloned());
         control.enter("running a file system tool", 0);
-        let ran = tool::run(call.program, &arguments, control)?;
+        let ran = tool::run(call.program, &arguments, file.input()?, control)?;
+        // The cause says more than what the tool makes of it.
+        file.check_failure()?;
         let words = [&[call.program.to_owned()], call.arguments.as_slice()].concat();
         let command = [words, call.last.clone()].concat().join(" ");
         if !ran
@@ -106,7 +110,7 @@ pub(super) fn run_all(calls: &[Call], file: &Path, control: &Control) -> Result<
 }
 
 /// The fewest bytes that a file system can be made to fit in.
-pub(super) fn minimum_size(kind: FsKind, file: &Path, control: &Control) -> Result<u64, Stop> {
+pub(super) fn minimum_size(kind: FsKind, file: &Private, control: &Control) -> Result<u64, Stop> {
     let unknown = || {
         Error::new(
             ErrorKind::Refused,

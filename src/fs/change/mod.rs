@@ -1,15 +1,19 @@
 //! Making, resizing, checking and naming file systems.
 //!
-//! The trusted tools do the work where there are any; they never see the disk. They get a sparse
-//! scratch file with a copy of what one partition holds, and what they change in it comes back
-//! (`scratch`). So a tool that fails, or does what it should not, has changed nothing.
-//! `resize2fs` with an offset, for one, cuts the disk behind its partition off.
+//! The trusted tools do the work where there are any; they never see the disk. They get a window on
+//! one partition (`window`), or where the host has none for us, a copy of what the partition holds
+//! (`scratch`). What they change stays there until they are done, and comes back then. So a tool
+//! that fails, or does what it should not, has changed nothing. `resize2fs` with an offset, for
+//! one, cuts the disk behind its partition off.
 //!
 //! | file | is |
 //! |---|---|
 //! | `capability` | which change is possible for which file system, and what it needs |
 //! | `tool` | running a tool: no shell, no input, bounded |
-//! | `scratch` | the copy that it works on |
+//! | `private` | the file that it works on, and where |
+//! | `window`, `overlay` | one that FUSE serves, and what changes in it |
+//! | `scratch` | one that is a copy |
+//! | `bring_back` | what both ways back have in common |
 //! | `commands` | how each tool is called, and what it says |
 //! | `identifier` | what the identifier of each file system looks like |
 //! | `swap` | swap areas, which need no tool |
@@ -18,18 +22,23 @@
 //! [`crate::fs`]' own code, and so is the one number changed that makes btrfs larger, the groups
 //! made that XFS grows by, and the extents counted that a physical volume of LVM gets.
 
+mod bring_back;
 mod capability;
 mod commands;
 mod identifier;
+mod overlay;
+mod private;
 mod scratch;
 mod swap;
 mod tool;
+mod window;
 
-use std::path::Path;
+use std::sync::Arc;
 
 pub use capability::{Action, Capability, Packages, capability, packages};
 pub use commands::check_label;
 pub use identifier::Identifier;
+pub use private::Place;
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +47,7 @@ use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::{Storage, WritableStorage};
 use crate::units::MIB;
 
-use scratch::Scratch;
+use private::Private;
 
 /// A change of the file system in one partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,20 +78,22 @@ pub struct Outcome {
     pub commands: Vec<String>,
     /// What they said, bounded.
     pub said: String,
+    /// They worked in a window on the partition, not on a copy.
+    pub had_window: bool,
 }
 
-/// Changes the file system of kind `kind` (of [`Change::Make`]: whatever) in `partition`. Scratch
-/// files are made in `folder`, as large as what is used in the partition.
+/// Changes the file system of kind `kind` (of [`Change::Make`]: whatever) in `partition`, with
+/// tools that work in `place`.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when that is not possible, with the reason; [`ErrorKind::NotFound`]
 /// when the tool is not installed, naming its package; [`ErrorKind::Refused`] when the tool refused
 /// or found damage, with what it said. Nothing is changed then. I/O errors.
 pub fn change(
-    partition: &dyn WritableStorage,
+    partition: &Arc<dyn WritableStorage>,
     kind: FsKind,
     change: &Change,
-    folder: &Path,
+    place: &Place,
     control: &Control,
 ) -> Result<Outcome, Stop> {
     let (kind, action) = match change {
@@ -95,19 +106,20 @@ pub fn change(
     };
     if kind == FsKind::Ntfs && action != Action::Make {
         let resizes = matches!(action, Action::Grow | Action::Shrink);
-        judge_ntfs(partition, resizes)?;
+        judge_ntfs(partition.as_ref(), resizes)?;
     }
     match capability(kind, action) {
-        Capability::Native => native(partition, kind, change, control),
+        Capability::Native => native(partition.as_ref(), kind, change, control),
         Capability::Tool { .. } => {
             let commands = commands::of_change(kind, change, partition.size()?)?;
             let content = match change {
                 Change::Make { .. } => scratch::Content::None,
                 _ => scratch::Content::Of(kind),
             };
-            let scratch = Scratch::copy(partition, content, folder, control)?;
-            let outcome = commands::run_all(&commands, scratch.path(), control)?;
-            scratch.bring_back(partition, control)?;
+            let readable = Arc::clone(partition) as Arc<dyn Storage>;
+            let file = Private::new(&readable, content, place, control)?;
+            let outcome = commands::run_all(&commands, &file, control)?;
+            file.bring_back(partition.as_ref(), control)?;
             Ok(outcome)
         }
         Capability::Missing { program, package } => Err(missing(program, package).into()),
@@ -155,23 +167,24 @@ fn judge_ntfs(partition: &dyn Storage, resizes: bool) -> Result<()> {
 /// # Errors
 /// As [`change`].
 pub fn check(
-    partition: &dyn Storage,
+    partition: &Arc<dyn Storage>,
     kind: FsKind,
-    folder: &Path,
+    place: &Place,
     control: &Control,
 ) -> Result<Outcome, Stop> {
     match capability(kind, Action::Check) {
         Capability::Native => {
             if kind == FsKind::Lvm2 {
-                lvm::check(partition)?;
+                lvm::check(partition.as_ref())?;
             }
             Ok(Outcome::default())
         }
         Capability::Tool { .. } => {
-            let scratch = Scratch::copy(partition, scratch::Content::Of(kind), folder, control)?;
+            let content = scratch::Content::Of(kind);
+            let file = Private::new(partition, content, place, control)?;
             Ok(commands::run_all(
                 &commands::of_check(kind),
-                scratch.path(),
+                &file,
                 control,
             )?)
         }
@@ -194,12 +207,12 @@ pub struct Minimum {
 /// # Errors
 /// As [`change`].
 pub fn minimum_size(
-    partition: &dyn Storage,
+    partition: &Arc<dyn Storage>,
     kind: FsKind,
-    folder: &Path,
+    place: &Place,
     control: &Control,
 ) -> Result<u64, Stop> {
-    Ok(minimum(partition, kind, folder, control)?.bytes)
+    Ok(minimum(partition, kind, place, control)?.bytes)
 }
 
 /// The fewest bytes that the file system can be made to fit in, by what its tool says, and the
@@ -209,9 +222,9 @@ pub fn minimum_size(
 /// # Errors
 /// As [`change`].
 pub fn minimum(
-    partition: &dyn Storage,
+    partition: &Arc<dyn Storage>,
     kind: FsKind,
-    folder: &Path,
+    place: &Place,
     control: &Control,
 ) -> Result<Minimum, Stop> {
     let files = |bytes| Minimum {
@@ -225,7 +238,7 @@ pub fn minimum(
             reason: Phrase::new(gettext_noop("swap has at least ten pages")),
         }),
         Capability::Native => {
-            let least = fat::least(partition, control)?;
+            let least = fat::least(partition.as_ref(), control)?;
             if !least.by_type {
                 return Ok(files(least.size));
             }
@@ -236,14 +249,14 @@ pub fn minimum(
             })
         }
         Capability::Tool { .. } => {
-            let content = if reads_head_only(kind, partition)? {
+            let content = if reads_head_only(kind, partition.as_ref())? {
                 // Superblock and group descriptors, twice as much as those of 1 KiB blocks take.
                 scratch::Content::Head(4 * MIB + partition.size()? / 65536)
             } else {
                 scratch::Content::Of(kind)
             };
-            let scratch = Scratch::copy(partition, content, folder, control)?;
-            let bytes = commands::minimum_size(kind, scratch.path(), control)?;
+            let file = Private::new(partition, content, place, control)?;
+            let bytes = commands::minimum_size(kind, &file, control)?;
             Ok(files(bytes))
         }
         Capability::Missing { program, package } => Err(missing(program, package).into()),

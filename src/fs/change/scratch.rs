@@ -1,4 +1,5 @@
-//! A private copy of one partition for a tool to work on, and the way back.
+//! A private copy of one partition for a tool to work on, and the way back: for where there is no
+//! window.
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -7,14 +8,10 @@ use tempfile::NamedTempFile;
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, Result};
+use crate::fs::change::bring_back::{for_each_piece, wipe_signatures, write_changes};
 use crate::fs::{FsKind, free_extents};
 use crate::storage::{FileStorage, LockMode, Storage, WritableStorage};
-use crate::units::MIB;
 
-/// Bytes that are copied or compared at a time.
-const PIECE: u64 = MIB;
-/// Bytes of which at least one has changed are brought back together.
-const GRANULE: usize = 4096;
 /// Stretches of free space that are left out; further ones are copied like used ones.
 const MOST_FREE: usize = 1 << 20;
 
@@ -167,13 +164,6 @@ fn used(partition: &dyn Storage, kind: FsKind) -> Result<Vec<Range<u64>>> {
     Ok(used)
 }
 
-/// Where the signatures of file systems and volumes are: the beginning and the end.
-fn wipe_signatures(partition: &dyn WritableStorage, size: u64) -> Result<()> {
-    let edge = MIB.min(size);
-    partition.punch_hole(0..edge)?;
-    partition.punch_hole(size - edge..size)
-}
-
 fn joined(mut ranges: Vec<Range<u64>>, end: u64) -> Vec<Range<u64>> {
     ranges.sort_by_key(|range| range.start);
     let mut joined: Vec<Range<u64>> = Vec::new();
@@ -186,45 +176,6 @@ fn joined(mut ranges: Vec<Range<u64>>, end: u64) -> Vec<Range<u64>> {
         }
     }
     joined
-}
-
-fn write_changes(
-    partition: &dyn WritableStorage,
-    offset: u64,
-    new: &[u8],
-    old: &[u8],
-) -> Result<()> {
-    let granules = new.chunks(GRANULE).zip(old.chunks(GRANULE));
-    let mut start = None;
-    let mut at = 0;
-    for (new_granule, old_granule) in granules {
-        if new_granule == old_granule {
-            if let Some(start) = start.take() {
-                partition.write_at(&new[start..at], offset + start as u64)?;
-            }
-        } else if start.is_none() {
-            start = Some(at);
-        }
-        at += new_granule.len();
-    }
-    if let Some(start) = start {
-        partition.write_at(&new[start..at], offset + start as u64)?;
-    }
-    Ok(())
-}
-
-fn for_each_piece(
-    range: &Range<u64>,
-    visit: &mut impl FnMut(u64, &mut [u8]) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let mut buf = vec![0; usize::try_from(PIECE.min(range.end - range.start)).unwrap_or(0)];
-    let mut at = range.start;
-    while at < range.end {
-        let length = usize::try_from(range.end - at).map_or(buf.len(), |left| left.min(buf.len()));
-        visit(at, &mut buf[..length])?;
-        at += length as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

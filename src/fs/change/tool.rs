@@ -1,6 +1,7 @@
 //! Running a tool of somebody else: an argument array, no shell, no input, no environment, bounded
 //! time, memory and output.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -47,8 +48,14 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Runs a program to its end; a cancel kills it.
-pub(super) fn run(program: &str, arguments: &[String], control: &Control) -> Result<Ran, Stop> {
+/// Runs a program to its end; a cancel kills it. `input` is for it to open by name; it can read
+/// nothing from there that was opened for nothing else.
+pub(super) fn run(
+    program: &str,
+    arguments: &[String],
+    input: Option<File>,
+    control: &Control,
+) -> Result<Ran, Stop> {
     let path = find(program).ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
@@ -61,7 +68,7 @@ pub(super) fn run(program: &str, arguments: &[String], control: &Control) -> Res
         .env("LC_ALL", "C")
         .env("PATH", FOLDERS.join(":"))
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(input.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -135,13 +142,13 @@ mod tests {
 
     #[test]
     fn output_status_and_environment() {
-        let ran = run("env", &[], &Control::new()).unwrap();
+        let ran = run("env", &[], None, &Control::new()).unwrap();
         assert!(ran.status.success());
         assert!(ran.said.contains("LC_ALL=C") && !ran.said.contains("HOME="));
-        let ran = run("cat", &["/no such file".into()], &Control::new()).unwrap();
+        let ran = run("cat", &["/no such file".into()], None, &Control::new()).unwrap();
         assert!(!ran.status.success());
         assert!(ran.said.contains("No such file"));
-        assert!(run("no-such-program", &[], &Control::new()).is_err());
+        assert!(run("no-such-program", &[], None, &Control::new()).is_err());
     }
 
     #[test]
@@ -149,7 +156,7 @@ mod tests {
         let control = Control::new();
         let watched = control.clone();
         let killer = thread::spawn(move || watched.cancel());
-        let stop = run("yes", &[], &control);
+        let stop = run("yes", &[], None, &control);
         assert!(matches!(stop, Err(Stop::Cancelled)));
         killer.join().unwrap();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::control::{Control, Stop};
 use crate::error::Error;
-use crate::fs::change::{self, Minimum};
+use crate::fs::change::{self, Minimum, Place};
 use crate::op::edit::Change;
 use crate::storage::{Storage, WindowStorage};
 
@@ -25,5 +25,6 @@ pub fn smallest(
         return Err(Error::unsupported("its content has no smallest size").into());
     };
     let window = WindowStorage::new(Arc::clone(disk), before.clone())?;
-    change::minimum(&window, fs, folder, control)
+    let window = Arc::new(window) as Arc<dyn Storage>;
+    change::minimum(&window, fs, &Place::new(folder), control)
 }

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::NamedTempFile;
-
 use crate::control::{Control, Stop};
 use crate::disk::{Changes, TrialDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsKind;
-use crate::fs::change::{self as fs_change, Action, Capability, Change as FsChange, capability};
+use crate::fs::change::{
+    self as fs_change, Action, Capability, Change as FsChange, Place, capability,
+};
 use crate::op::edit::draft::{Change, Draft};
 use crate::op::edit::kept::{self, Kept};
 use crate::op::edit::order::order;
@@ -45,8 +45,6 @@ pub struct Trial {
     draft: Draft,
     report: Report,
     kept: Kept,
-    /// What the trial disk keeps its writes in.
-    _scratch: NamedTempFile,
 }
 
 impl Trial {
@@ -66,11 +64,13 @@ impl Trial {
             .tempfile_in(folder)
             .map_err(|error| Error::io("cannot make a scratch file", error).with_path(folder))?;
         let storage = FileStorage::open(scratch.path(), LockMode::WriteExclusive)?;
+        // Without a name it is gone with this process, however that ends.
+        drop(scratch);
         let disk = Arc::new(TrialDisk::new(base, Arc::new(storage))?);
         let mut run = Run {
             disk: &disk,
             draft: &draft,
-            folder,
+            place: Place::new(folder),
             control,
             report: Report::default(),
         };
@@ -94,7 +94,6 @@ impl Trial {
             draft,
             report,
             kept,
-            _scratch: scratch,
         })
     }
 
@@ -130,7 +129,7 @@ impl Trial {
 struct Run<'a> {
     disk: &'a Arc<TrialDisk>,
     draft: &'a Draft,
-    folder: &'a Path,
+    place: Place,
     control: &'a Control,
     report: Report,
 }
@@ -193,8 +192,8 @@ impl Run<'_> {
     }
 
     fn change(&mut self, range: &Range<u64>, fs: FsKind, what: &FsChange) -> Result<(), Stop> {
-        let window = self.window(range)?;
-        let outcome = fs_change::change(&window, fs, what, self.folder, self.control)?;
+        let window = Arc::new(self.window(range)?) as Arc<dyn WritableStorage>;
+        let outcome = fs_change::change(&window, fs, what, &self.place, self.control)?;
         self.report.commands.extend(outcome.commands);
         Ok(())
     }
@@ -378,8 +377,8 @@ impl Run<'_> {
         if !matches!(checker, Capability::Native | Capability::Tool { .. }) {
             return Ok(());
         }
-        let window = self.window(after)?;
-        let outcome = fs_change::check(&window, fs, self.folder, self.control)
+        let window = Arc::new(self.window(after)?) as Arc<dyn Storage>;
+        let outcome = fs_change::check(&window, fs, &self.place, self.control)
             .map_err(|stop| self.not_clean(change, stop))?;
         self.report.commands.extend(outcome.commands);
         Ok(())
