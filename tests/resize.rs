@@ -314,6 +314,24 @@ fn what_cannot_be_resized_is_refused_alike() {
     ]);
 }
 
+/// In version 2 what a longer backing file has behind the end can be hidden up to the end of the
+/// cluster, and no further.
+#[test]
+fn a_begun_cluster_of_version_2_hides_the_backing_file() {
+    let twins = Twins::new(|folder| {
+        fs::write(folder.join("base.raw"), vec![9; 2 << 20]).unwrap();
+        img(
+            folder,
+            "create -q -f qcow2 -o compat=0.10 -F raw -b base.raw top.qcow2 1000k",
+        );
+    });
+    for size in ["1020k", "1024k", "1025k"] {
+        twins.assert_same(&format!("resize top.qcow2 {size}"));
+        twins.assert_same_disk("top.qcow2");
+    }
+    img(&twins.ours(""), "check -q top.qcow2");
+}
+
 /// The dirty bits of a bitmap stay, whatever becomes of the size, and the new part is clean.
 #[test]
 fn bitmaps_follow_the_size() {

@@ -252,7 +252,7 @@ impl World {
 
     /// Commits into the layer below, and goes on with that.
     fn commit(&mut self, by: By) {
-        if self.layers.len() < 2 || !self.snapshots.is_empty() {
+        if self.layers.len() < 2 || !self.snapshots.is_empty() || self.base_cannot_grow() {
             return self.convert(by);
         }
         if self.verb_on_chain(by, &["commit", "-f", "qcow2", "-d"]) {
@@ -262,6 +262,17 @@ impl World {
             let end = below.get(self.content.len()..).unwrap_or_default();
             self.content.extend_from_slice(end);
         }
+    }
+
+    /// Version 2 cannot hide what a longer backing file has behind the end: both refuse.
+    fn base_cannot_grow(&self) -> bool {
+        let [_, base, below, ..] = self.layers.as_slice() else {
+            return false;
+        };
+        let length = base.content.len();
+        base.options.contains("compat=0.10")
+            && self.content.len() > length
+            && below.content.len() > length
     }
 
     /// What changes another layer too is not tried on a copy.

@@ -165,7 +165,7 @@ impl Layout {
                 cluster += self.cluster_size;
             }
             storage.write_at(&piece[..length], at)?;
-            // The flush in the end finds little left.
+            // The flush in the end finds little left, of the refcounts before them either.
             storage.start_flush();
             control.advance(length as u64);
             at += length as u64;

@@ -133,7 +133,6 @@ impl RefcountLayout {
                 }
             }
             storage.write_at(&piece, (first_block + block) * self.cluster_size)?;
-            storage.start_flush();
             control.advance(piece.len() as u64);
         }
         Ok(())

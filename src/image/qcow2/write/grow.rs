@@ -92,7 +92,8 @@ impl State {
         if length <= old {
             return Ok(0);
         }
-        if self.header.fields.version < 3 {
+        // Zeroes are written into the cluster in which the disk ended; version 2 has no others.
+        if self.header.fields.version < 3 && size > old.next_multiple_of(self.cluster_size()) {
             return Err(Error::unsupported(
                 "Failed to zero out new clusters: Operation not supported",
             ));
