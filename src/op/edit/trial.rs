@@ -82,8 +82,7 @@ impl Trial {
         let kept = kept::find(&disk, free)?;
         if kept.left_out > 0 {
             let note = gettext_noop(
-                "undoing will not bring back {size} that lie where partitions go or the disk is cut \
-                 off: that is too much to be kept",
+                "undoing will not bring back {size} that lie where partitions go or the disk is cut off: that is too much to be kept",
             );
             report
                 .notes
@@ -177,8 +176,7 @@ impl Run<'_> {
         self.disk.read_at(&mut sectors, first)?;
         if sectors.iter().any(|byte| *byte != 0) {
             let note = gettext_noop(
-                "sectors 1 to {last} hold something, a boot loader as a rule, which the GPT takes the \
-                 place of: install the boot loader anew",
+                "sectors 1 to {last} hold something, a boot loader as a rule, which the GPT takes the place of: install the boot loader anew",
             );
             let note = Phrase::new(note).count("last", end / first - 1);
             self.report.notes.push(note);
