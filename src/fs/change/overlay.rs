@@ -389,7 +389,7 @@ mod tests {
             let mut model = before.clone();
             for _ in 0..next(12) {
                 let offset = next(SIZE);
-                let length = next(SIZE - offset + 1);
+                let length = 1 + next(SIZE - offset);
                 let [start, end] = [offset, offset + length].map(|n| usize::try_from(n).unwrap());
                 match next(4) {
                     0 => {
@@ -399,10 +399,8 @@ mod tests {
                     }
                     1 => {
                         assert!(overlay.zero(offset, length, true).unwrap());
-                        if length > 0 {
-                            model.resize(model.len().max(end), 0);
-                        }
-                        model[start.min(end)..end].fill(0);
+                        model.resize(model.len().max(end), 0);
+                        model[start..end].fill(0);
                     }
                     2 => {
                         assert!(overlay.zero(offset, length, false).unwrap());
