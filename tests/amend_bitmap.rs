@@ -257,6 +257,41 @@ fn a_snapshot_that_says_too_much_for_version_2_prevents_it() {
     common::run(tool("qemu-img").arg("check").arg(&path));
 }
 
+/// Version 2 need not say how large the disk was at the time of a snapshot; version 3 has to.
+#[test]
+fn a_snapshot_that_says_too_little_for_version_3_is_completed() {
+    let house = scratch();
+    let folder = house.path();
+    let path = folder.join("old.qcow2");
+    let img = |line: &str| common::qemu::img(folder, line);
+    img("create -q -f qcow2 -o compat=0.10 old.qcow2 1M");
+    common::qemu::io(folder, "qcow2", "old.qcow2", &["write -P 1 0 100k"]);
+    img("snapshot -c before old.qcow2");
+    common::qemu::io(folder, "qcow2", "old.qcow2", &["write -P 2 0 50k"]);
+    let before = img("snapshot -l old.qcow2");
+    // The oldest form: an entry without extra data.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let offset = u64::from_be_bytes(bytes[64..72].try_into().unwrap());
+    let entry = usize::try_from(offset).unwrap();
+    assert_eq!(bytes[entry + 36..entry + 40], [0, 0, 0, 24]);
+    bytes[entry + 36..entry + 40].fill(0);
+    bytes.copy_within(entry + 64..entry + 96, entry + 40);
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(img("snapshot -l old.qcow2").lines().count(), 3);
+
+    let amend = ["amend", "-f", "qcow2", "-o", "compat=1.1"];
+    common::run(common::ours().args(amend).arg(&path));
+    img("check -q old.qcow2");
+    let mut without_count = before.replace(" 0\n", "--\n");
+    if !before.ends_with(" 0\n") {
+        without_count = before;
+    }
+    assert_eq!(img("snapshot -l old.qcow2"), without_count);
+    img("snapshot -a before old.qcow2");
+    common::qemu::io(folder, "qcow2", "old.qcow2", &["read -P 1 0 100k"]);
+    img("check -q old.qcow2");
+}
+
 #[test]
 fn bitmaps_are_changed_in_the_same_way() {
     let (theirs, ours) = assert_same(&[

@@ -12,6 +12,7 @@ use crate::image::qcow2::entry::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 use crate::image::qcow2::header::Compression;
 use crate::image::qcow2::table::{L2_TABLE_MASK, read_entries};
 use crate::image::qcow2::write::State;
+use crate::image::qcow2::write::snapshot_table::SnapshotTable;
 use crate::image::qcow2::{check, extension, feature, snapshot};
 use crate::image::writer::Amendment;
 use crate::storage::Storage;
@@ -31,7 +32,7 @@ impl State {
         self.checkpoint()?;
         self.store_recorded()?;
         if version > self.header.fields.version {
-            self.change_header(|state| state.header.fields.version = version)?;
+            self.upgrade(version)?;
         }
         if let Some(bits) = amendment.refcount_bits {
             self.change_refcount_order(bits.trailing_zeros(), version, control)?;
@@ -180,6 +181,22 @@ impl State {
         }
         self.checkpoint()?;
         Ok(())
+    }
+
+    /// Makes it an image of a newer version, which wants to know of each snapshot how large the
+    /// disk was.
+    fn upgrade(&mut self, version: u32) -> Result<()> {
+        let mut table = SnapshotTable::read(self)?;
+        if !table.complete(self.header.fields.size)? {
+            return self.change_header(|state| state.header.fields.version = version);
+        }
+        let placed = self.place_snapshot_table(&table)?;
+        self.checkpoint()?;
+        self.change_header(|state| {
+            state.enter_snapshot_table(placed);
+            state.header.fields.version = version;
+        })?;
+        self.drop_snapshot_table(table.place())
     }
 
     /// Makes it an image of version 2.

@@ -21,6 +21,9 @@ const HEAD: usize = 40;
 /// Extra data that is written: size of the VM state, virtual size, instruction count.
 const EXTRA: usize = 24;
 
+/// Of which version 3 cannot do without so much: the two sizes.
+const NEEDED_EXTRA: usize = 16;
+
 /// The table in memory.
 #[derive(Debug)]
 pub(super) struct SnapshotTable {
@@ -140,6 +143,39 @@ impl SnapshotTable {
         raw.extend_from_slice(name.as_bytes());
         pad(raw);
         self.check_length()
+    }
+
+    /// Gives every entry the sizes that version 3 asks for; whether one had none. `size` is the
+    /// disk's, now and when those snapshots were taken.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the table would be too long.
+    pub(super) fn complete(&mut self, size: u64) -> Result<bool> {
+        let mut was_incomplete = false;
+        for raw in &mut self.raw {
+            let length = BigEndian::read_u32(&raw[36..]) as usize;
+            if length >= NEEDED_EXTRA {
+                continue;
+            }
+            was_incomplete = true;
+            let mut extra = [0; EXTRA];
+            let vm_state_size = if length >= 8 {
+                BigEndian::read_u64(&raw[HEAD..])
+            } else {
+                u64::from(BigEndian::read_u32(&raw[32..]))
+            };
+            BigEndian::write_u64(&mut extra, vm_state_size);
+            BigEndian::write_u64(&mut extra[8..], size);
+            BigEndian::write_u64(&mut extra[16..], NO_ICOUNT);
+            let names = [12, 14].map(|at| usize::from(BigEndian::read_u16(&raw[at..])));
+            // Checked when the table was read.
+            raw.truncate(HEAD + length + names[0] + names[1]);
+            raw.splice(HEAD..HEAD + length, extra);
+            BigEndian::write_u32(&mut raw[36..], 24);
+            pad(raw);
+        }
+        self.check_length()?;
+        Ok(was_incomplete)
     }
 
     fn check_length(&self) -> Result<()> {

@@ -250,7 +250,7 @@ impl State {
     }
 
     /// Frees a table that the header on disk does not lead to any more.
-    fn drop_snapshot_table(&mut self, old: PlacedTable) -> Result<()> {
+    pub(super) fn drop_snapshot_table(&mut self, old: PlacedTable) -> Result<()> {
         if old.clusters > 0 {
             self.free(old.offset, old.clusters);
         }
