@@ -98,17 +98,49 @@ impl Structures {
         self.clusters.get(&cluster).copied()
     }
 
+    /// The first structure in a run of clusters.
+    fn first_in(&self, mut run: Range<u64>) -> Option<(u64, Structure)> {
+        // A run may be most of a disk.
+        if run.end - run.start > self.clusters.len() as u64 {
+            let inside = self.clusters.iter().filter(|(at, _)| run.contains(at));
+            return inside
+                .min_by_key(|(at, _)| **at)
+                .map(|(at, what)| (*at, *what));
+        }
+        run.find_map(|at| Some((at, self.get(at)?)))
+    }
+
     /// Refuses to write `what` where a structure is.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`], naming both.
     pub(super) fn check_free(&self, first: u64, count: u64, what: &str) -> Result<()> {
-        match (first..first + count).find_map(|cluster| Some((cluster, self.get(cluster)?))) {
+        match self.first_in(first..first + count) {
             Some((cluster, there)) => Err(Error::corrupt(format!(
                 "{what} would overwrite {} in cluster {cluster:#x}",
                 there.name()
             ))),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_structure_of_a_run_is_named_however_long_the_run_is() {
+        let mut structures = Structures::default();
+        for cluster in [100, 5, 7] {
+            structures.claim(cluster, 1, Structure::L2Table).unwrap();
+        }
+        for count in [2, 3, 1 << 40] {
+            let error = structures.check_free(4, count, "data").unwrap_err();
+            assert!(error.message().ends_with("0x5"), "{error}");
+        }
+        structures.check_free(8, 92, "data").unwrap();
+        structures.check_free(6, 1, "data").unwrap();
+        structures.check_free(101, 1 << 40, "data").unwrap();
     }
 }
