@@ -2,8 +2,6 @@
 //! disk are read, compressed if that is what will be done, and written to a file without a name
 //! beside the target.
 
-use std::fs::File;
-use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
 use crate::control::{Control, Stop};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::{ClusterCompressor, Compression};
 use crate::op::plan::Plan;
-use crate::storage::Storage;
+use crate::storage::{FileStorage, Storage, WritableStorage};
 use crate::units::MIB;
 
 /// What is to be done.
@@ -99,7 +97,7 @@ impl Effort {
     fn probe(&self, control: &Control) -> Result<Taken, Stop> {
         let began = Instant::now();
         let mut taken = Taken::default();
-        let mut output = self.target.as_deref().and_then(nameless_file);
+        let mut output = self.target.as_deref().and_then(file_beside);
         let mut compressor = match self.compression {
             Some((compression, _)) => Some(ClusterCompressor::new(compression)?),
             None => None,
@@ -150,11 +148,11 @@ impl Effort {
 
 impl Taken {
     /// Writes a part and waits until it is on the disk, as the whole must be in the end.
-    fn write(&mut self, output: &mut Option<File>, bytes: &[u8]) {
+    fn write(&mut self, output: &mut Option<FileStorage>, bytes: &[u8]) {
         let Some(file) = output else { return };
         let written = timed(|| {
-            let written = file.write_all(bytes).and_then(|()| file.sync_data());
-            written.map_err(|error| Error::io("writing a sample", error))
+            file.write_at(bytes, file.size()?)?;
+            file.flush()
         });
         match written {
             Ok(time) => self.writing += time,
@@ -204,13 +202,18 @@ fn first_data(source: &dyn Storage, range: Range<u64>) -> Result<Option<Range<u6
 }
 
 /// A file that is gone when it is closed, on the file system of `target`.
-fn nameless_file(target: &Path) -> Option<File> {
+fn file_beside(target: &Path) -> Option<FileStorage> {
     let folder = if target.is_dir() {
         target
     } else {
         target.parent()?
     };
-    tempfile::tempfile_in(folder).ok()
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    FileStorage::unnamed(folder).ok()
 }
 
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {

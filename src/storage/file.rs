@@ -1,5 +1,6 @@
 //! A regular file or a block device of the host.
 
+mod unnamed;
 mod write;
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -51,7 +52,9 @@ impl From<&Metadata> for FileId {
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
+    /// Its own, or that of its folder when it has no name.
     path: PathBuf,
+    is_named: bool,
     id: FileId,
     is_device: bool,
     is_locked: bool,
@@ -115,6 +118,7 @@ impl FileStorage {
         Ok(Self {
             file,
             path: path.to_path_buf(),
+            is_named: true,
             id,
             is_device: metadata.file_type().is_block_device(),
             is_locked,
@@ -226,7 +230,7 @@ impl Storage for FileStorage {
     }
 
     fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+        self.is_named.then_some(&self.path)
     }
 }
 

@@ -91,7 +91,7 @@ pub trait Storage: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// The file it is, for messages and identity; `None` for memory.
+    /// The file it is, for messages and identity; `None` for memory, and for files without a name.
     fn path(&self) -> Option<&Path> {
         None
     }

@@ -11,7 +11,7 @@
 //! | `capability` | which change is possible for which file system, and what it needs |
 //! | `tool` | running a tool: no shell, no input, bounded |
 //! | `private` | the file that it works on, and where |
-//! | `window`, `overlay` | one that FUSE serves, and what changes in it |
+//! | `window`, `overlay`, `changed` | one that FUSE serves, what changes in it, and where |
 //! | `scratch` | one that is a copy |
 //! | `bring_back` | what both ways back have in common |
 //! | `commands` | how each tool is called, and what it says |
@@ -24,6 +24,7 @@
 
 mod bring_back;
 mod capability;
+mod changed;
 mod commands;
 mod identifier;
 mod overlay;

@@ -1,20 +1,15 @@
 //! What a tool changes of a partition, apart from the partition: reads go through to it where nothing
 //! has changed, writes go to a sparse file that has no name.
 
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::control::{Control, Stop};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::change::bring_back::{GRANULE, for_each_piece, wipe_signatures, write_changes};
-use crate::storage::{FileStorage, LockMode, Storage, WritableStorage};
-
-/// Stretches with changes that do not touch; each takes about 50 bytes of memory.
-const MOST_STRETCHES: usize = 1 << 20;
-/// Changes are known by granules of so many bytes.
-const UNIT: u64 = GRANULE as u64;
+use crate::fs::change::bring_back::{for_each_piece, wipe_signatures, write_changes};
+use crate::fs::change::changed::{Changed, UNIT};
+use crate::storage::{FileStorage, Storage, WritableStorage};
 
 /// The private side of one partition.
 #[derive(Debug)]
@@ -38,8 +33,8 @@ struct State {
     length: u64,
     /// The shortest it has been: what lies behind reads as zeroes unless it was written since.
     shortest: u64,
-    /// Where the store is to be read, start and end, in whole granules, apart from each other.
-    changed: BTreeMap<u64, u64>,
+    /// Where the store is to be read.
+    changed: Changed,
 }
 
 impl Overlay {
@@ -50,7 +45,7 @@ impl Overlay {
     /// As `open(2)`.
     pub(super) fn new(base: Arc<dyn Storage>, makes_anew: bool, folder: &Path) -> Result<Self> {
         let size = base.size()?;
-        let store = nameless(folder)?;
+        let store = FileStorage::unnamed(folder)?;
         store.set_len(size)?;
         Ok(Self {
             size,
@@ -60,7 +55,7 @@ impl Overlay {
                 base: Some(base),
                 length: size,
                 shortest: size,
-                changed: BTreeMap::new(),
+                changed: Changed::nothing(size, folder)?,
             }),
             failure: Mutex::new(None),
         })
@@ -95,7 +90,10 @@ impl Overlay {
         };
         self.complete_edges(&state, &range)?;
         self.store.write_at(buf, offset)?;
-        self.mark(&mut state, range)?;
+        state.changed.mark(&range)?;
+        if !range.is_empty() {
+            state.length = state.length.max(range.end);
+        }
         Ok(true)
     }
 
@@ -114,7 +112,8 @@ impl Overlay {
         if !range.is_empty() {
             self.complete_edges(&state, &range)?;
             self.store.punch_hole(range.clone())?;
-            self.mark(&mut state, range)?;
+            state.changed.mark(&range)?;
+            state.length = state.length.max(range.end);
         }
         Ok(true)
     }
@@ -131,12 +130,7 @@ impl Overlay {
         if length < state.length {
             self.store.set_len(length)?;
             self.store.set_len(self.size)?;
-            let end = length.next_multiple_of(UNIT);
-            state.changed.split_off(&end);
-            if let Some(mut last) = state.changed.last_entry() {
-                let cut = end.min(*last.get());
-                last.insert(cut);
-            }
+            state.changed.cut(length)?;
             state.shortest = state.shortest.min(length);
         }
         state.length = length;
@@ -177,30 +171,44 @@ impl Overlay {
             // What lay here before must not be taken for something later.
             wipe_signatures(partition, state.length)?;
         }
-        let mut ranges: Vec<Range<u64>> = state
-            .changed
-            .iter()
-            .map(|(start, end)| *start..(*end).min(state.length))
-            .collect();
         // It was cut there and grew again: zeroes, which are in the store.
-        ranges.push(state.shortest..state.length);
-        ranges.retain(|range| !range.is_empty());
-        let bytes = ranges.iter().map(|range| range.end - range.start).sum();
+        let cut_off = state.shortest..state.length;
+        let clip = |range: Range<u64>| range.start..range.end.min(state.length);
+        let mut bytes = cut_off.end - cut_off.start;
+        state.changed.for_each(&mut |range| {
+            let range = clip(range);
+            bytes += range.end.saturating_sub(range.start);
+            Ok(())
+        })?;
         control.enter("taking the changes over", bytes);
         let mut there = Vec::new();
-        for range in ranges {
-            for run in self.runs_to_compare(&range, partition)? {
-                for_each_piece(&run, &mut |at, buf| {
-                    control.checkpoint()?;
-                    self.store.read_at(buf, at)?;
-                    there.resize(buf.len(), 0);
-                    partition.read_at(&mut there, at)?;
-                    write_changes(partition, at, buf, &there)?;
-                    Ok(())
-                })?;
-            }
-            control.advance(range.end - range.start);
+        let mut bring = |range: Range<u64>| self.bring(&range, partition, &mut there, control);
+        state.changed.for_each(&mut |range| bring(clip(range)))?;
+        bring(cut_off)
+    }
+
+    /// Writes what has changed in `range`; `there` is room for what is there now.
+    fn bring(
+        &self,
+        range: &Range<u64>,
+        partition: &dyn WritableStorage,
+        there: &mut Vec<u8>,
+        control: &Control,
+    ) -> Result<(), Stop> {
+        if range.is_empty() {
+            return Ok(());
         }
+        for run in self.runs_to_compare(range, partition)? {
+            for_each_piece(&run, &mut |at, buf| {
+                control.checkpoint()?;
+                self.store.read_at(buf, at)?;
+                there.resize(buf.len(), 0);
+                partition.read_at(there, at)?;
+                write_changes(partition, at, buf, there)?;
+                Ok(())
+            })?;
+        }
+        control.advance(range.end - range.start);
         Ok(())
     }
 
@@ -233,19 +241,15 @@ impl Overlay {
     }
 
     fn fill(&self, state: &State, buf: &mut [u8], offset: u64) -> Result<()> {
-        let end = offset + buf.len() as u64;
-        let mut at = offset;
-        while at < end {
-            let (until, is_changed) = state.side(at);
-            let until = until.min(end);
+        let range = offset..offset + buf.len() as u64;
+        for (run, is_changed) in state.changed.runs(&range)? {
             let index = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
-            let part = &mut buf[index(at)..index(until)];
+            let part = &mut buf[index(run.start)..index(run.end)];
             if is_changed {
-                self.store.read_at(part, at)?;
+                self.store.read_at(part, run.start)?;
             } else {
-                self.fill_from_base(state, part, at)?;
+                self.fill_from_base(state, part, run.start)?;
             }
-            at = until;
         }
         Ok(())
     }
@@ -272,45 +276,11 @@ impl Overlay {
             let end = (start + UNIT).min(self.size);
             let is_whole = range.start <= start && range.end >= end;
             let is_touched = range.start < end && range.end > start;
-            let (_, is_changed) = state.side(start);
-            if is_touched && !is_whole && !is_changed {
+            if is_touched && !is_whole && !state.changed.is_changed(start)? {
                 let mut granule = vec![0; usize::try_from(end - start).unwrap_or(0)];
                 self.fill_from_base(state, &mut granule, start)?;
                 self.store.write_at(&granule, start)?;
             }
-        }
-        Ok(())
-    }
-
-    fn mark(&self, state: &mut State, range: Range<u64>) -> Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        state.length = state.length.max(range.end);
-        let mut start = range.start / UNIT * UNIT;
-        let mut end = range.end.next_multiple_of(UNIT);
-        let touching: Vec<u64> = state
-            .changed
-            .range(..=end)
-            .rev()
-            .take_while(|(_, other_end)| **other_end >= start)
-            .map(|(other_start, _)| *other_start)
-            .collect();
-        for other in touching {
-            if let Some(other_end) = state.changed.remove(&other) {
-                start = start.min(other);
-                end = end.max(other_end);
-            }
-        }
-        state.changed.insert(start, end);
-        if state.changed.len() > MOST_STRETCHES {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!(
-                    "a tool changed more than {MOST_STRETCHES} places of {}",
-                    self.size
-                ),
-            ));
         }
         Ok(())
     }
@@ -322,29 +292,6 @@ impl Overlay {
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl State {
-    /// Whether the store is to be read at `at`, and where that ends.
-    fn side(&self, at: u64) -> (u64, bool) {
-        if let Some((_, end)) = self.changed.range(..=at).next_back()
-            && at < *end
-        {
-            return (*end, true);
-        }
-        let next = self.changed.range(at..).next();
-        (next.map_or(u64::MAX, |(start, _)| *start), false)
-    }
-}
-
-/// An empty file that is gone with the last who holds it, even if that is killed.
-fn nameless(folder: &Path) -> Result<FileStorage> {
-    let file = tempfile::Builder::new()
-        .prefix(".platter-")
-        .suffix(".scratch")
-        .tempfile_in(folder)
-        .map_err(|error| Error::io("cannot make a scratch file", error).with_path(folder))?;
-    FileStorage::open(file.path(), LockMode::WriteExclusive)
 }
 
 #[cfg(test)]
@@ -421,6 +368,21 @@ mod tests {
             assert!(after[..model.len()] == model, "round {round}");
             assert!(after[model.len()..] == before[model.len()..]);
         }
+    }
+
+    /// As many places as there are granules, half of them.
+    #[test]
+    fn many_places_come_back() {
+        let Pair {
+            partition, overlay, ..
+        } = pair(false);
+        let mut model = partition.to_vec();
+        for at in (0..SIZE).step_by(2 * 4096) {
+            assert!(overlay.write(at + 1, &[0]).unwrap());
+            model[usize::try_from(at + 1).unwrap()] = 0;
+        }
+        overlay.bring_back(&*partition, &Control::new()).unwrap();
+        assert!(partition.to_vec() == model);
     }
 
     #[test]

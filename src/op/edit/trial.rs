@@ -17,9 +17,7 @@ use crate::op::edit::kept::{self, Kept};
 use crate::op::edit::order::order;
 use crate::op::edit::used;
 use crate::phrase::{Phrase, gettext_noop};
-use crate::storage::{
-    FileStorage, HostSpace, LockMode, Move, Storage, WritableStorage, WritableWindow,
-};
+use crate::storage::{FileStorage, HostSpace, Move, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
 
@@ -58,14 +56,8 @@ impl Trial {
         folder: &Path,
         control: &Control,
     ) -> Result<Self, Stop> {
-        let scratch = tempfile::Builder::new()
-            .prefix(".platter-")
-            .suffix(".trial")
-            .tempfile_in(folder)
-            .map_err(|error| Error::io("cannot make a scratch file", error).with_path(folder))?;
-        let storage = FileStorage::open(scratch.path(), LockMode::WriteExclusive)?;
         // Without a name it is gone with this process, however that ends.
-        drop(scratch);
+        let storage = FileStorage::unnamed(folder)?;
         let disk = Arc::new(TrialDisk::new(base, Arc::new(storage))?);
         let mut run = Run {
             disk: &disk,
