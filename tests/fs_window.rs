@@ -1,5 +1,4 @@
-//! Tools that work in a window on a partition do what they do on a copy of it; nothing is left of a
-//! window, not even when its owner is killed.
+//! Tools that work in a window on a partition do what they do on a copy of it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,10 +6,10 @@ mod common;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use common::{ours, run, run_tool, run_with_input, scratch, tool};
+use common::windows::{alone, has_windows, mounts_of_ours};
+use common::{run_tool, scratch};
 use platter::fs::FsKind;
 use platter::fs::change::{Change, Identifier, Outcome, Place, change, check, minimum_size};
 use platter::storage::{
@@ -20,52 +19,6 @@ use platter::{Control, ErrorKind, Stop};
 
 const MIB: u64 = 1 << 20;
 const UUID: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
-
-/// One test at a time: between fork and exec a child holds whatever its parent has open.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether this host lets us have windows. Where it does not, a test says that it has looked at
-/// nothing: containers have no FUSE as a rule, the machine that decides included.
-fn has_windows() -> bool {
-    if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-        eprintln!("NOT TESTED, windows on partitions: /dev/fuse: {error}");
-        return false;
-    }
-    let is_root = uid() == 0;
-    if is_root && !can_mount() {
-        eprintln!("NOT TESTED, windows on partitions: this container must not mount");
-        return false;
-    }
-    if !is_root && !Path::new("/usr/bin/fusermount3").exists() {
-        eprintln!("NOT TESTED, windows on partitions: there is no fusermount3");
-        return false;
-    }
-    true
-}
-
-fn uid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").unwrap().uid()
-}
-
-/// `CAP_SYS_ADMIN`, which mounting takes.
-fn can_mount() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let capabilities = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
-    capabilities & (1 << 21) != 0
-}
-
-/// Windows that are still mounted.
-fn mounts() -> Vec<String> {
-    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let ours = all.lines().filter(|line| line.contains(" fuse platter "));
-    ours.map(str::to_owned).collect()
-}
 
 /// Two volumes alike; one is changed in a window, the other as a copy.
 struct Twins {
@@ -146,7 +99,6 @@ fn every_kind_of_file_system_is_the_same_in_a_window() {
     if !has_windows() {
         return;
     }
-    let before = mounts();
     for (kind, size, identifier, same) in [
         // Times of writing differ in ext and btrfs.
         (FsKind::Ext4, 64 * MIB, UUID, false),
@@ -172,7 +124,7 @@ fn every_kind_of_file_system_is_the_same_in_a_window() {
             twins.assert_equal("identified");
         }
     }
-    assert_eq!(mounts(), before);
+    assert_eq!(mounts_of_ours(), [""; 0]);
 }
 
 #[test]
@@ -249,75 +201,4 @@ fn a_sector_that_cannot_be_read_is_named() {
     };
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(error.offset().is_some(), "{error}");
-}
-
-/// `platter-img` is killed while `resize2fs` or `e2fsck` runs, at several moments.
-#[test]
-fn a_kill_leaves_no_mount_and_no_tool() {
-    let _alone = alone();
-    if !has_windows() {
-        return;
-    }
-    let folder = scratch();
-    let disk = folder.path().join("disk.raw");
-    File::create(&disk).unwrap().set_len(400 * MIB).unwrap();
-    let table = "label: dos\nstart=1M, size=200M, type=83\n";
-    run_with_input(tool("sfdisk").arg("--quiet").arg(&disk), table);
-    run(tool("mkfs.ext4")
-        .args(["-q", "-F", "-E", "offset=1048576"])
-        .arg(&disk)
-        .arg("200M"));
-    let before = fs::read(&disk).unwrap();
-    let mounted = mounts();
-    let mut in_tool = 0;
-    for _ in 0..5 {
-        let mut edit = ours()
-            .args(["edit", "--try", "-f", "raw", "--op", "resize 1 max"])
-            .arg(&disk)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Until a tool runs, or it is over.
-        let tools = loop {
-            let tools = children(edit.id());
-            if !tools.is_empty() || edit.try_wait().unwrap().is_some() {
-                break tools;
-            }
-            std::thread::yield_now();
-        };
-        in_tool += usize::from(!tools.is_empty());
-        let _ = edit.kill();
-        edit.wait().unwrap();
-        for pid in tools {
-            wait_for_end(pid);
-        }
-        assert_eq!(mounts(), mounted);
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "{left:?}");
-    }
-    assert!(in_tool > 0, "no tool was seen");
-    assert!(fs::read(&disk).unwrap() == before);
-}
-
-/// Processes whose parent is `pid`.
-fn children(pid: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .filter(|process: &u32| {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-            fields.split_whitespace().nth(1) == Some(pid.to_string().as_str())
-        })
-        .collect()
-}
-
-/// A tool without its window ends by itself.
-fn wait_for_end(pid: u32) {
-    let start = std::time::Instant::now();
-    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
-        assert!(start.elapsed().as_secs() < 10, "{pid} goes on");
-        std::thread::yield_now();
-    }
 }

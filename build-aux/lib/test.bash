@@ -59,7 +59,7 @@ cmd_test_long() {
     step "long tests of moves" cargo test --locked --no-default-features --no-fail-fast --lib \
         -- --nocapture journal
     PLATTER_LONG=1 step "long tests of edits" cargo test --locked --no-default-features \
-        --no-fail-fast --test edit
+        --no-fail-fast --test edit --test fs_window_ends
     report_failures
 }
 

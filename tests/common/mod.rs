@@ -19,6 +19,7 @@ pub(crate) mod physical_volume;
 pub(crate) mod qemu;
 pub(crate) mod twins;
 pub(crate) mod volume;
+pub(crate) mod windows;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

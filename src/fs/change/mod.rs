@@ -12,6 +12,7 @@
 //! | `tool` | running a tool: no shell, no input, bounded |
 //! | `private` | the file that it works on, and where |
 //! | `window`, `overlay`, `changed` | one that FUSE serves, what changes in it, and where |
+//! | `mount` | how the kernel comes to ask for that, and leaves no trace |
 //! | `scratch` | one that is a copy |
 //! | `bring_back` | what both ways back have in common |
 //! | `commands` | how each tool is called, and what it says |
@@ -27,6 +28,7 @@ mod capability;
 mod changed;
 mod commands;
 mod identifier;
+mod mount;
 mod overlay;
 mod private;
 mod scratch;

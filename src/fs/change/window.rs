@@ -1,28 +1,26 @@
 //! A window on one partition for a tool to work in: a file that FUSE serves, whose changes go to an
 //! [`Overlay`].
 //!
-//! The file has no place in any folder: it is opened, and its mount detached at once. Tools get it
-//! as their standard input, and `/proc/self/fd/0` as its name. So when this process is killed, no
-//! mount is left, and a tool that still runs fails at its next read.
+//! The file has no place in any folder (`mount`). Tools get it as their standard input, and
+//! `/proc/self/fd/0` as its name. So when this process is killed, no mount is left, and a tool that
+//! still runs fails at its next read.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
-use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{getgid, getuid};
 
 use crate::error::{Error, Result};
+use crate::fs::change::mount;
 use crate::fs::change::overlay::Overlay;
 use crate::units::MIB;
 
@@ -50,40 +48,8 @@ impl Window {
     /// # Errors
     /// When the host has no FUSE, or not for us. Nothing is left behind then.
     pub(super) fn open(overlay: Arc<Overlay>) -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(".platter-")
-            .suffix(".window")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir()?;
-        let mut config = Config::default();
-        config.mount_options = vec![
-            MountOption::FSName("platter".to_owned()),
-            MountOption::DefaultPermissions,
-            MountOption::NoDev,
-            MountOption::NoSuid,
-            MountOption::NoExec,
-            MountOption::NoAtime,
-        ];
-        let served = Served(Arc::clone(&overlay));
-        let mut session = Session::new(served, folder.path(), &config)?;
-        let mut unmounter = session.unmount_callable();
-        // It ends when the kernel knows of nobody any more who has the file.
-        thread::Builder::new()
-            .name("partition window".to_owned())
-            .spawn(move || session.run())?;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-            .open(folder.path().join(NAME));
-        // With root rights that is it; without, the second asks `fusermount3`.
-        let _ = unmount(folder.path(), UnmountFlags::DETACH);
-        let _ = unmounter.unmount();
-        // A folder that is still mounted on cannot be removed.
-        folder.close()?;
-        Ok(Self {
-            overlay,
-            file: file?,
-        })
+        let file = mount::open(|| Served(Arc::clone(&overlay)), NAME)?;
+        Ok(Self { overlay, file })
     }
 
     /// What the window shows.
