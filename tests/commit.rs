@@ -117,6 +117,33 @@ fn random_chains_end_up_the_same() {
     }
 }
 
+/// The guest disk of an overlay is the same when it is empty: no bitmap of it was in use.
+#[test]
+fn bitmaps_are_as_good_as_before() {
+    let twins = Twins::new(|folder| {
+        three(folder);
+        for image in ["mid.qcow2", "top.qcow2"] {
+            img(folder, &format!("bitmap --add {image} full"));
+            img(folder, &format!("bitmap --add --disable {image} off"));
+        }
+        io(folder, "qcow2", "top.qcow2", &["write -P 5 6M 64k"]);
+    });
+    let flags = |image: &str| {
+        let info = img(&twins.ours(""), &format!("info --output=json {image}"));
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let bitmaps = &info["format-specific"]["data"]["bitmaps"];
+        (bitmaps[0]["flags"].clone(), bitmaps[1]["flags"].clone())
+    };
+    twins.assert_same("commit top.qcow2");
+    for image in ["mid.qcow2", "top.qcow2"] {
+        assert_eq!(
+            flags(image),
+            (serde_json::json!(["auto"]), serde_json::json!([])),
+            "{image}"
+        );
+    }
+}
+
 /// Bytes that the image itself holds.
 fn held(image: &Path) -> u64 {
     let chain = Chain::open(image, &ChainOptions::default()).unwrap();

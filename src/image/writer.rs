@@ -286,8 +286,9 @@ pub trait ImageWriter: Debug + Send + Sync {
         Err(self.lacks("repairing").into())
     }
 
-    /// Gives up all guest data, so that everything reads as the backing file again (the overlay
-    /// after a commit); durable on return.
+    /// Gives up all guest data, so that everything reads as the backing file again; durable on
+    /// return. For an overlay after a commit, whose backing file has the same bytes: its dirty
+    /// bitmaps take it for no change.
     ///
     /// # Errors
     /// I/O errors.

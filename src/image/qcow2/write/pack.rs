@@ -72,9 +72,10 @@ impl Qcow2Writer {
             // There is no backing file then, and the data file must be as empty.
             drop(state);
             self.give_up(all, true)?;
-            return Ok(self.exclusive()?.checkpoint()?);
+            let mut state = self.exclusive()?;
+            state.checkpoint()?;
+            return Ok(state.store_recorded()?);
         }
-        state.before_guest_write(&all)?;
         let old = state.l1.entries().to_vec();
         let zeroes = vec![0; old.len()];
         let host = state.write_new_l1(&zeroes)?;
