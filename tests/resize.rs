@@ -1,8 +1,14 @@
 //! `resize` beside the program whose place it takes.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; the images are small"
+)]
 
 mod common;
+#[path = "common/damaged.rs"]
+mod damaged;
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +16,7 @@ use std::path::Path;
 use common::inputs::Random;
 use common::qemu::img;
 use common::twins::Twins;
+use damaged::{be64, put};
 
 #[test]
 fn raw_disks_get_the_same_size_with_the_same_words() {
@@ -390,4 +397,56 @@ fn snapshots_keep_their_size() {
     ours("snapshot -d large a.qcow2");
     ours("snapshot -d small a.qcow2");
     img(folder, "compare a.qcow2 small.raw");
+}
+
+/// What an entry for guest data leads to is given up only where it is data.
+#[test]
+fn no_structure_is_given_up_as_data() {
+    let folder = common::scratch();
+    let folder = folder.path();
+    img(folder, "create -q -f raw base.raw 8M");
+    // 8 MiB are four L2 tables: the last one goes as a whole, the one before loses its end.
+    img(
+        folder,
+        "create -q -f qcow2 -o cluster_size=4k -b base.raw -F raw a.qcow2",
+    );
+    let writes = [
+        "write -P 1 0 64k",
+        "write -P 2 5900k 4k",
+        "write -P 3 8M-4k 4k",
+    ];
+    let writes = writes.map(|line| line.replace("8M-4k", "8188k"));
+    for line in &writes {
+        let mut write = common::tool("qemu-io");
+        common::run(write.args(["-c", line, "a.qcow2"]).current_dir(folder));
+    }
+    img(folder, "snapshot -c kept a.qcow2");
+    img(folder, "snapshot -c other a.qcow2");
+    for line in &writes {
+        let mut write = common::tool("qemu-io");
+        common::run(write.args(["-c", line, "a.qcow2"]).current_dir(folder));
+    }
+    let mut image = fs::read(folder.join("a.qcow2")).unwrap();
+    let snapshots = be64(&image, 64);
+    for guest in [5900_u64 << 10, 8188 << 10] {
+        let l1_entry = be64(&image, 40) + 8 * (guest >> 21);
+        let table = be64(&image, l1_entry) & 0x00ff_ffff_ffff_fe00;
+        put(
+            &mut image,
+            table + 8 * (guest >> 12 & 511),
+            1 << 63 | snapshots,
+        );
+    }
+    for line in [
+        "resize -q --shrink a.qcow2 5M",
+        "commit -q a.qcow2",
+        "snapshot -a other a.qcow2",
+        "convert -n -O qcow2 base.raw a.qcow2",
+    ] {
+        fs::write(folder.join("a.qcow2"), &image).unwrap();
+        common::output(common::ours().args(line.split(' ')).current_dir(folder));
+        img(folder, "convert -l kept -O raw a.qcow2 seen.raw");
+        let seen = fs::read(folder.join("seen.raw")).unwrap();
+        assert!(seen[..64 << 10].iter().all(|byte| *byte == 1), "{line}");
+    }
 }

@@ -261,11 +261,6 @@ impl Work<'_> {
         let nocow = options.nocow()?;
         let mut creation = Creation::begin(self.path, true, nocow)
             .map_err(|error| self.cannot_create(name, &error))?;
-        if let Some(backing) = backing {
-            creation
-                .check_backing(backing)
-                .map_err(|error| error.to_string())?;
-        }
         let image = match format {
             Format::Qcow2 => {
                 if let Some(data_file) = options.text("data_file") {
@@ -286,6 +281,11 @@ impl Work<'_> {
                 }
             }
         };
+        if let Some(backing) = backing {
+            creation
+                .check_backing(backing)
+                .map_err(|error| error.to_string())?;
+        }
         creation
             .write(&image, &interrupt::control())
             .map_err(|stop| match stop {

@@ -65,19 +65,22 @@ impl Creation {
         Ok(())
     }
 
-    /// Refuses a backing file that stands on what is about to be replaced.
+    /// Refuses a backing file that stands on what is about to be replaced, image or data file.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`].
     pub fn check_backing(&self, backing: &Chain) -> Result<()> {
-        let Some(replaced) = self.target.replaced() else {
-            return Ok(());
-        };
+        let targets = [Some(&self.target), self.data_file.as_ref()];
+        let replaced: Vec<FileId> = targets
+            .into_iter()
+            .flatten()
+            .filter_map(Target::replaced)
+            .collect();
         let mut paths = backing
             .links()
             .iter()
             .filter_map(|link| link.path.as_deref());
-        match paths.find(|path| FileId::of(path).is_ok_and(|id| id == replaced)) {
+        match paths.find(|path| FileId::of(path).is_ok_and(|id| replaced.contains(&id))) {
             None => Ok(()),
             Some(path) => Err(Error::new(
                 ErrorKind::InvalidInput,

@@ -3,15 +3,18 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, XattrFlags, fsetxattr, lgetxattr, lremovexattr, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{FileId, FileStorage, LockMode, WritableStorage};
+
+/// Extended attribute of a part, as long as it is one.
+const MARK: &str = "user.platter.part";
 
 /// A new file on its way. Dropped before [`Self::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -27,10 +30,12 @@ pub struct NewFile {
 impl NewFile {
     /// Begins a file that will be called `target`, with the locks of
     /// [`LockMode::WriteExclusive`]. Where `target` is a symbolic link, the file it leads to is
-    /// meant. What a killed run left under the name of the part is replaced.
+    /// meant. It keeps owner and mode of the file that it replaces, where it may. What a killed run
+    /// left under the name of the part is replaced, where it can be told from other files.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when there is such a file and `replace` is not set,
+    /// [`ErrorKind::InvalidInput`] when there is such a file and `replace` is not set, or something
+    /// else has the name of the part,
     /// [`ErrorKind::Locked`] when somebody uses it, or is writing the same file just now; and as
     /// `open(2)`.
     pub fn create(target: &Path, replace: bool) -> Result<Self> {
@@ -54,16 +59,19 @@ impl NewFile {
         let replaced = Self::open_replaced(&target, replace)?;
         let part = part_of(&target)?;
         remove_abandoned(&part)?;
-        let mode = replaced.as_ref().and_then(|_| mode_of(&target));
         let opened = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(new_mode)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&part)
-            .and_then(|file| match mode {
-                Some(mode) => file.set_permissions(Permissions::from_mode(mode)),
-                None => Ok(()),
+            .and_then(|file| {
+                // Where there are no such attributes, a part that is left behind is in the way.
+                let _ = fsetxattr(&file, MARK, b"1", XattrFlags::empty());
+                match &replaced {
+                    Some(_) => inherit(&file, &target),
+                    None => Ok(()),
+                }
             });
         opened.map_err(|error| Error::io("cannot create", error).with_path(&part))?;
         let storage = FileStorage::open(&part, LockMode::WriteExclusive).inspect_err(|_| {
@@ -123,6 +131,7 @@ impl NewFile {
         if self.replaced.is_some() {
             self.storage.flush()?;
         }
+        let _ = lremovexattr(&self.part, MARK);
         self.rename()
             .map_err(|error| Error::io("cannot rename", error).with_path(&self.part))?;
         self.finished = true;
@@ -187,7 +196,7 @@ fn part_of(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(part))
 }
 
-/// Removes a part that nobody writes any more.
+/// Removes a part that nobody writes any more. A file that is none, as browsers make them, stays.
 fn remove_abandoned(part: &Path) -> Result<()> {
     let metadata = match std::fs::symlink_metadata(part) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -197,12 +206,32 @@ fn remove_abandoned(part: &Path) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, "is in the way").with_path(part));
     }
     let abandoned = FileStorage::open(part, LockMode::WriteExclusive)?;
+    // It may have been killed before it could be marked.
+    if metadata.len() > 0 && lgetxattr(part, MARK, &mut [0_u8; 8]).is_err() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "is in the way, and nothing tells that an interrupted run left it",
+        )
+        .with_path(part));
+    }
     std::fs::remove_file(part)
         .map_err(|error| Error::io("cannot remove", error).with_path(part))?;
     drop(abandoned);
     Ok(())
 }
 
+/// Gives `file` owner, group and mode of the file `target`. An owner that it may not have it does
+/// without; a group that it may not have gives nobody else's group any rights.
+fn inherit(file: &File, target: &Path) -> io::Result<()> {
+    let model = std::fs::metadata(target)?;
+    let keeps_group = fchown(file, Some(model.uid()), Some(model.gid()))
+        .or_else(|_| fchown(file, None, Some(model.gid())))
+        .is_ok();
+    let kept = if keeps_group { 0o7777 } else { 0o707 };
+    file.set_permissions(Permissions::from_mode(model.mode() & kept))
+}
+
+#[cfg(test)]
 fn mode_of(target: &Path) -> Option<u32> {
     std::fs::metadata(target)
         .ok()
@@ -224,12 +253,38 @@ mod tests {
         drop(new);
         assert!(!part.exists() && !target.exists());
 
-        std::fs::write(&part, "left by a killed run").unwrap();
+        let killed = NewFile::create(&target, false).unwrap();
+        killed
+            .storage()
+            .write_at(b"left by a killed run", 0)
+            .unwrap();
+        std::fs::rename(&part, folder.path().join("aside")).unwrap();
+        drop(killed);
+        std::fs::rename(folder.path().join("aside"), &part).unwrap();
         let new = NewFile::create(&target, false).unwrap();
         new.storage().write_at(b"abc", 0).unwrap();
         new.finish().unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"abc");
         assert!(!part.exists());
+    }
+
+    #[test]
+    fn the_part_of_somebody_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("disk.raw");
+        let part = folder.path().join("disk.raw.part");
+        std::fs::write(&part, "half a download").unwrap();
+        let error = NewFile::create(&target, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(std::fs::read(&part).unwrap(), b"half a download");
+        std::fs::remove_file(&part).unwrap();
+
+        // A file that was finished is none, whatever it is called later.
+        NewFile::create(&target, false).unwrap().finish().unwrap();
+        std::fs::write(&target, "a disk").unwrap();
+        std::fs::rename(&target, &part).unwrap();
+        assert!(NewFile::create(&target, false).is_err());
+        assert!(part.exists());
     }
 
     #[test]

@@ -51,6 +51,12 @@ fn an_overlay_remembers_size_and_format() {
     assert!(base.check_backing(&chain).is_err());
     let other = Creation::begin(&folder.path().join("other.raw"), true, false).unwrap();
     assert!(other.check_backing(&chain).is_ok());
+    drop(base);
+    let mut other = other;
+    other
+        .add_data_file(&folder.path().join("base.raw"), true)
+        .unwrap();
+    assert!(other.check_backing(&chain).is_err());
     assert!(overlay(&top, "missing.raw", None).is_err());
     assert!(overlay(&top, "nbd:host:1", None).is_err());
 }

@@ -124,6 +124,8 @@ impl State {
             }
         }
         for run in &runs {
+            let checked = self.structures.check_data(run.clone());
+            checked.map_err(|error| self.refuse_overlap(error))?;
             let mut at = run.start;
             while at < run.end {
                 let (refcount, same) = self.refcounts.run(at..run.end)?;

@@ -137,8 +137,11 @@ impl State {
         if let Some((old, _, references)) = cut_table {
             self.free(old, 1);
             for clusters in references {
-                let count = clusters.end - clusters.start;
-                self.free(clusters.start << self.cluster_bits(), count);
+                // What a damaged entry led to stays, when it is more than data.
+                for clusters in self.structures.without(clusters) {
+                    let count = clusters.end - clusters.start;
+                    self.free(clusters.start << self.cluster_bits(), count);
+                }
             }
         }
         self.l2.clear();

@@ -110,6 +110,33 @@ impl Structures {
         run.find_map(|at| Some((at, self.get(at)?)))
     }
 
+    /// Refuses to give up guest data where a structure is.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`], naming it.
+    pub(super) fn check_data(&self, run: Range<u64>) -> Result<()> {
+        match self.first_in(run) {
+            Some((cluster, there)) => Err(Error::corrupt(format!(
+                "an entry for guest data leads to {} in cluster {cluster:#x}",
+                there.name()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The parts of a run where no structure is, in order.
+    pub(super) fn without(&self, run: Range<u64>) -> Vec<Range<u64>> {
+        let mut rest = run;
+        let mut parts = Vec::new();
+        while let Some((cluster, _)) = self.first_in(rest.clone()) {
+            parts.push(rest.start..cluster);
+            rest.start = cluster + 1;
+        }
+        parts.push(rest);
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
     /// Refuses to write `what` where a structure is.
     ///
     /// # Errors
@@ -142,5 +169,11 @@ mod tests {
         structures.check_free(8, 92, "data").unwrap();
         structures.check_free(6, 1, "data").unwrap();
         structures.check_free(101, 1 << 40, "data").unwrap();
+        let error = structures.check_data(6..9).unwrap_err();
+        assert!(error.message().ends_with("0x7"), "{error}");
+        structures.check_data(8..100).unwrap();
+        assert_eq!(structures.without(4..8), [4..5, 6..7]);
+        assert_eq!(structures.without(8..1 << 40), [8..100, 101..1 << 40]);
+        assert_eq!(structures.without(100..101), []);
     }
 }

@@ -104,7 +104,7 @@ impl State {
     /// Counts the references of `trees`, whose removal is durable, down: refcounts whose sum over
     /// all trees is negative fall, and what nobody needs any more is given back to the host.
     /// Before that, `marked` is called for each window with marks of the clusters that are
-    /// referenced once from now on.
+    /// referenced once from now on. Structures of the image that damaged entries led to stay.
     ///
     /// # Errors
     /// As [`Self::count_up`]. Then refcounts may be too high.
@@ -128,6 +128,7 @@ impl State {
             )?;
             marked(self, &mut sums)?;
         }
+        freed = self.keep_structures(freed)?;
         // At the end, because the tables themselves may be among them.
         control.enter("giving space back", freed.len() as u64);
         for run in freed {
@@ -135,6 +136,21 @@ impl State {
             control.advance(1);
         }
         Ok(())
+    }
+
+    /// Counts the structures among these clusters again, whose refcount is 0 now; the rest.
+    fn keep_structures(&mut self, freed: Vec<Range<u64>>) -> Result<Vec<Range<u64>>> {
+        let mut rest = Vec::with_capacity(freed.len());
+        for run in freed {
+            let mut at = run.start;
+            for part in self.structures.without(run.clone()) {
+                self.refcounts.adjust(at..part.start, 1)?;
+                at = part.end;
+                rest.push(part);
+            }
+            self.refcounts.adjust(at..run.end, 1)?;
+        }
+        Ok(rest)
     }
 
     /// Clears the copied flags in the L2 tables of `tree`. Written, not flushed.
