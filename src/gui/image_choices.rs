@@ -12,12 +12,11 @@ use crate::i18n::gettext;
 pub(crate) const FORMATS: [Format; 2] = [Format::Qcow2, Format::Raw];
 
 /// Sizes of clusters in bytes, and the index of the usual one.
-pub(crate) const CLUSTER_SIZES: [u64; 6] =
-    [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
-pub(crate) const USUAL_CLUSTER_SIZE: u32 = 2;
+const CLUSTER_SIZES: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
+const USUAL_CLUSTER_SIZE: u32 = 2;
 
 /// How clusters can be compressed.
-pub(crate) const COMPRESSIONS: [(Compression, &str); 2] =
+const COMPRESSIONS: [(Compression, &str); 2] =
     [(Compression::Zlib, "zlib"), (Compression::Zstd, "zstd")];
 
 /// What an image is for decides format and preparation, until the user changes those.
@@ -55,7 +54,7 @@ pub(crate) const SPACES: [Preallocation; 4] = [
 ];
 
 /// In the order of [`SPACES`].
-pub(crate) fn spaces() -> [String; 4] {
+fn spaces() -> [String; 4] {
     [
         gettext("Takes room only when it is written"),
         gettext("Only the tables are prepared"),
@@ -64,9 +63,58 @@ pub(crate) fn spaces() -> [String; 4] {
     ]
 }
 
-/// In the order of [`CLUSTER_SIZES`].
-pub(crate) fn cluster_sizes() -> [String; 6] {
-    CLUSTER_SIZES.map(format::size)
+/// The rows that say how a new image is laid out.
+#[derive(Debug)]
+pub(crate) struct LayoutRows {
+    pub(crate) space: adw::ComboRow,
+    pub(crate) cluster: adw::ComboRow,
+    pub(crate) compression: adw::ComboRow,
+}
+
+impl LayoutRows {
+    /// The usual layout.
+    pub(crate) fn new() -> Self {
+        let row = |title: &str, titles: &[String], selected| {
+            adw::ComboRow::builder()
+                .title(title)
+                .model(&list(titles))
+                .selected(selected)
+                .build()
+        };
+        let sizes = CLUSTER_SIZES.map(format::size);
+        let compressions = COMPRESSIONS.map(|(_, name)| name.to_owned());
+        Self {
+            space: row(&gettext("Space"), &spaces(), 0),
+            cluster: row(&gettext("Cluster size"), &sizes, USUAL_CLUSTER_SIZE),
+            compression: row(&gettext("Compression"), &compressions, 0),
+        }
+    }
+
+    /// Greys what an image of this format does not have.
+    pub(crate) fn follow(&self, format: Format) {
+        for only_qcow2 in [&self.cluster, &self.compression] {
+            only_qcow2.set_sensitive(format == Format::Qcow2);
+        }
+    }
+
+    /// In bytes.
+    pub(crate) fn cluster_size(&self) -> u64 {
+        chosen(&self.cluster, &CLUSTER_SIZES).unwrap_or(64 << 10)
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        chosen(&self.compression, &COMPRESSIONS).map_or_else(Compression::default, |(it, _)| it)
+    }
+
+    /// A raw image has no tables to prepare.
+    pub(crate) fn preallocation(&self, format: Format) -> Preallocation {
+        let space = chosen(&self.space, &SPACES).unwrap_or(Preallocation::Off);
+        if format == Format::Raw && space == Preallocation::Metadata {
+            Preallocation::Off
+        } else {
+            space
+        }
+    }
 }
 
 /// The choices of a row.

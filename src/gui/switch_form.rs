@@ -2,11 +2,10 @@
 
 use relm4::adw;
 use relm4::adw::prelude::*;
-use relm4::gtk;
 use relm4::prelude::*;
 
-use crate::a11y;
 use crate::operation::{Draft, FormOutput};
+use crate::widgets::switch_row::SwitchRow;
 
 /// What the form is started with.
 pub(crate) struct SwitchInit {
@@ -41,18 +40,16 @@ impl Component for SwitchForm {
 
     view! {
         adw::PreferencesGroup {
-            add = &adw::ActionRow {
+            #[name = "row"]
+            #[template]
+            add = &SwitchRow {
                 set_title: &init.title,
                 set_subtitle: &init.subtitle,
-                set_title_lines: 0,
-                set_subtitle_lines: 0,
-                #[name = "switch"]
-                add_suffix = &gtk::Switch {
-                    set_valign: gtk::Align::Center,
+                #[template_child]
+                switch {
                     set_active: init.active,
                     connect_active_notify => SwitchInput::Changed,
                 },
-                set_activatable_widget: Some(&switch),
             },
         }
     }
@@ -63,7 +60,6 @@ impl Component for SwitchForm {
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
         let widgets = view_output!();
-        a11y::name(&widgets.switch, &init.title);
         let model = Self { draft: init.draft };
         sender.input(SwitchInput::Changed);
         ComponentParts { model, widgets }
@@ -78,7 +74,7 @@ impl Component for SwitchForm {
     ) {
         match message {
             SwitchInput::Changed => {
-                let draft = (self.draft)(widgets.switch.is_active());
+                let draft = (self.draft)(widgets.row.switch.is_active());
                 // A form without its window has nobody to tell.
                 let _ = sender.output(FormOutput::Ready(draft));
             }

@@ -9,7 +9,7 @@ use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
-use crate::file_chooser;
+use crate::file_row::{FileRow, FileRowInit};
 use crate::format;
 use crate::i18n::gettext;
 use crate::image_choices;
@@ -34,7 +34,7 @@ pub(crate) struct CompareForm {
     subject: Subject,
     /// What can be chosen in the list.
     others: Vec<PathBuf>,
-    file_dialog: Option<gtk::FileChooserNative>,
+    file_row: Controller<FileRow>,
 }
 
 /// To the form.
@@ -42,9 +42,7 @@ pub(crate) struct CompareForm {
 pub(crate) enum CompareInput {
     /// Say what can be done.
     Changed,
-    /// The other file is wanted.
-    FileClicked,
-    /// This file.
+    /// With this file.
     FileChosen(PathBuf),
 }
 
@@ -62,14 +60,7 @@ impl Component for CompareForm {
                 set_title: &gettext("With"),
                 connect_selected_notify => CompareInput::Changed,
             },
-            add = &adw::ActionRow {
-                set_title: &gettext("Another file…"),
-                set_activatable: true,
-                connect_activated => CompareInput::FileClicked,
-                add_suffix = &gtk::Image {
-                    set_icon_name: Some("folder-open-symbolic"),
-                },
-            },
+            add = model.file_row.widget(),
         }
     }
 
@@ -78,12 +69,22 @@ impl Component for CompareForm {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let widgets = view_output!();
+        let folder = subject.path.parent().unwrap_or(&subject.path);
+        let file_row = FileRow::builder()
+            .launch(FileRowInit {
+                title: gettext("Another file…"),
+                question: gettext("Choose an Image"),
+                action: gtk::FileChooserAction::Open,
+                folder: folder.to_path_buf(),
+                beside: None,
+            })
+            .forward(sender.input_sender(), CompareInput::FileChosen);
         let model = Self {
             subject,
             others,
-            file_dialog: None,
+            file_row,
         };
+        let widgets = view_output!();
         model.show_others(&widgets);
         sender.input(CompareInput::Changed);
         ComponentParts { model, widgets }
@@ -94,21 +95,10 @@ impl Component for CompareForm {
         widgets: &mut Self::Widgets,
         message: Self::Input,
         sender: ComponentSender<Self>,
-        root: &Self::Root,
+        _root: &Self::Root,
     ) {
         match message {
             CompareInput::Changed => self.propose(widgets, &sender),
-            CompareInput::FileClicked => {
-                let folder = self.subject.path.parent().unwrap_or(&self.subject.path);
-                let input = sender.input_sender().clone();
-                self.file_dialog = Some(file_chooser::choose(
-                    root,
-                    &gettext("Choose an Image"),
-                    gtk::FileChooserAction::Open,
-                    folder,
-                    move |path| input.emit(CompareInput::FileChosen(path)),
-                ));
-            }
             CompareInput::FileChosen(path) => {
                 self.others.retain(|other| *other != path);
                 self.others.insert(0, path);

@@ -1,9 +1,8 @@
 //! What the form is told.
 
-use std::path::PathBuf;
-
 use platter::storage::BlockDevice;
 
+use crate::new_file::NewFileInit;
 use crate::subject::Subject;
 
 /// What the form is started with.
@@ -13,9 +12,7 @@ pub(crate) struct ConvertInit {
     /// The devices that the user can choose from.
     pub(crate) devices: Vec<BlockDevice>,
     /// Where the copy is made, unless the user says otherwise.
-    pub(crate) folder: PathBuf,
-    /// A name that is free there.
-    pub(crate) name: String,
+    pub(crate) target: NewFileInit,
 }
 
 /// To the form.
@@ -27,8 +24,4 @@ pub(crate) enum ConvertInput {
     DeviceChosen,
     /// Another format was chosen.
     FormatChosen,
-    /// Another folder is wanted.
-    FolderClicked,
-    /// This folder.
-    FolderChosen(PathBuf),
 }

@@ -4,7 +4,7 @@ mod draft;
 mod messages;
 mod methods;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use platter::storage::{BlockDevice, block_devices};
 
@@ -14,21 +14,20 @@ use relm4::{adw, gtk};
 
 pub(crate) use messages::{ConvertInit, ConvertInput};
 
-use crate::a11y;
 use crate::i18n::gettext;
-use crate::image_choices;
+use crate::image_choices::{self, LayoutRows};
+use crate::new_file::{NewFile, NewFileInit, NewFileInput};
 use crate::operation::{Ask, FormOutput, Request, form};
 use crate::subject::Subject;
+use crate::widgets::switch_row::SwitchRow;
 
 /// What the window is asked for to convert the disk of an image.
 pub(crate) fn request(subject: Subject) -> Option<Request> {
-    let folder = subject.path.parent()?.to_path_buf();
     Some(Request {
         heading: gettext("Convert"),
         about: subject.name(),
         ask: Ask::Form(form::<ConvertForm>(ConvertInit {
-            name: methods::free_name(&subject.path),
-            folder,
+            target: NewFileInit::beside(&subject.path)?,
             subject: Some(subject),
             devices: Vec::new(),
         })),
@@ -41,8 +40,10 @@ pub(crate) fn device_request(folder: &Path) -> Request {
         heading: gettext("Image of a Device"),
         about: String::new(),
         ask: Ask::Form(form::<ConvertForm>(ConvertInit {
-            name: methods::free_name(&folder.join("disk")),
-            folder: folder.to_path_buf(),
+            target: NewFileInit {
+                folder: folder.to_path_buf(),
+                stem: "disk".to_owned(),
+            },
             subject: None,
             devices: block_devices(),
         })),
@@ -53,9 +54,8 @@ pub(crate) fn device_request(folder: &Path) -> Request {
 pub(crate) struct ConvertForm {
     subject: Option<Subject>,
     devices: Vec<BlockDevice>,
-    folder: PathBuf,
-    /// The file dialog while it is open: it is no widget, nobody else keeps it.
-    file_dialog: Option<gtk::FileChooserNative>,
+    target: Controller<NewFile>,
+    layout: LayoutRows,
 }
 
 #[relm4::component(pub(crate))]
@@ -71,35 +71,17 @@ impl Component for ConvertForm {
             set_spacing: 18,
 
             adw::PreferencesGroup {
-                set_visible: init.subject.is_none(),
+                set_visible: model.subject.is_none(),
 
                 #[name = "device"]
                 add = &adw::ComboRow {
                     set_title: &gettext("Device"),
-                    set_model: Some(&methods::devices(&init.devices)),
+                    set_model: Some(&methods::devices(&model.devices)),
                     connect_selected_notify => ConvertInput::DeviceChosen,
                 },
             },
 
-            adw::PreferencesGroup {
-                #[name = "name"]
-                add = &adw::EntryRow {
-                    set_title: &gettext("File name"),
-                    set_text: &init.name,
-                    set_activates_default: true,
-                    connect_changed => ConvertInput::Changed,
-                },
-                #[name = "place"]
-                add = &adw::ActionRow {
-                    set_title: &gettext("Folder"),
-                    set_use_markup: false,
-                    set_activatable: true,
-                    connect_activated => ConvertInput::FolderClicked,
-                    add_suffix = &gtk::Image {
-                        set_icon_name: Some("folder-open-symbolic"),
-                    },
-                },
-            },
+            append = model.target.widget(),
 
             adw::PreferencesGroup {
                 #[name = "format"]
@@ -108,59 +90,49 @@ impl Component for ConvertForm {
                     set_model: Some(&image_choices::list(&image_choices::formats())),
                     connect_selected_notify => ConvertInput::FormatChosen,
                 },
-                #[name = "compress_row"]
-                add = &adw::ActionRow {
+                #[name = "compress"]
+                #[template]
+                add = &SwitchRow {
                     set_title: &gettext("Compress"),
                     set_subtitle: &gettext("Smaller, and slower to write to later"),
-                    #[name = "compress"]
-                    add_suffix = &gtk::Switch {
-                        set_valign: gtk::Align::Center,
+                    #[template_child]
+                    switch {
                         connect_active_notify => ConvertInput::Changed,
                     },
-                    set_activatable_widget: Some(&compress),
                 },
-                #[name = "snapshots_row"]
-                add = &adw::ActionRow {
+                #[name = "snapshots"]
+                #[template]
+                add = &SwitchRow {
                     set_title: &gettext("Keep snapshots"),
                     set_subtitle: &gettext("Each becomes a snapshot of the new image"),
-                    #[name = "snapshots"]
-                    add_suffix = &gtk::Switch {
-                        set_valign: gtk::Align::Center,
+                    #[template_child]
+                    switch {
                         connect_active_notify => ConvertInput::Changed,
                     },
-                    set_activatable_widget: Some(&snapshots),
                 },
-                add = &adw::ActionRow {
+                #[name = "verify"]
+                #[template]
+                add = &SwitchRow {
                     set_title: &gettext("Verify"),
                     set_subtitle: &gettext("The new image is read again and compared before it gets its name"),
-                    set_subtitle_lines: 0,
-                    #[name = "verify"]
-                    add_suffix = &gtk::Switch {
-                        set_valign: gtk::Align::Center,
+                    #[template_child]
+                    switch {
                         connect_active_notify => ConvertInput::Changed,
                     },
-                    set_activatable_widget: Some(&verify),
                 },
                 add = &adw::ExpanderRow {
                     set_title: &gettext("Options"),
 
-                    #[name = "cluster"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Cluster size"),
-                        set_model: Some(&image_choices::list(&image_choices::cluster_sizes())),
-                        set_selected: image_choices::USUAL_CLUSTER_SIZE,
+                    #[local_ref]
+                    add_row = cluster -> adw::ComboRow {
                         connect_selected_notify => ConvertInput::Changed,
                     },
-                    #[name = "compression"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Compression"),
-                        set_model: Some(&image_choices::list(&image_choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
+                    #[local_ref]
+                    add_row = compression -> adw::ComboRow {
                         connect_selected_notify => ConvertInput::Changed,
                     },
-                    #[name = "space"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Space"),
-                        set_model: Some(&image_choices::list(&image_choices::spaces())),
+                    #[local_ref]
+                    add_row = space -> adw::ComboRow {
                         connect_selected_notify => ConvertInput::Changed,
                     },
                 },
@@ -173,16 +145,21 @@ impl Component for ConvertForm {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let widgets = view_output!();
+        let target = NewFile::builder()
+            .launch(init.target)
+            .forward(sender.input_sender(), |_| ConvertInput::Changed);
         let model = Self {
             subject: init.subject,
             devices: init.devices,
-            folder: init.folder,
-            file_dialog: None,
+            target,
+            layout: LayoutRows::new(),
         };
-        a11y::name(&widgets.compress, &gettext("Compress"));
-        a11y::name(&widgets.snapshots, &gettext("Keep snapshots"));
-        a11y::name(&widgets.verify, &gettext("Verify"));
+        let LayoutRows {
+            space,
+            cluster,
+            compression,
+        } = &model.layout;
+        let widgets = view_output!();
         sender.input(if model.subject.is_some() {
             ConvertInput::Changed
         } else {
@@ -196,16 +173,14 @@ impl Component for ConvertForm {
         widgets: &mut Self::Widgets,
         message: Self::Input,
         sender: ComponentSender<Self>,
-        root: &Self::Root,
+        _root: &Self::Root,
     ) {
         match message {
             ConvertInput::Changed => self.propose(widgets, &sender),
             ConvertInput::DeviceChosen => self.follow_device(widgets, &sender),
-            ConvertInput::FormatChosen => self.follow_format(widgets, &sender),
-            ConvertInput::FolderClicked => self.choose_folder(root, &sender),
-            ConvertInput::FolderChosen(folder) => {
-                self.folder = folder;
-                self.propose(widgets, &sender);
+            ConvertInput::FormatChosen => {
+                let ending = widgets.chosen_format().name();
+                self.target.emit(NewFileInput::EndsAs(ending));
             }
         }
     }

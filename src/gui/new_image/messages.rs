@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::new_file::NewFileInit;
+
 /// What the form is started with.
 pub(crate) struct NewImageInit {
     /// Where the image is made, unless the user says otherwise.
-    pub(crate) folder: PathBuf,
-    /// A name that is free there.
-    pub(crate) name: String,
+    pub(crate) target: NewFileInit,
     /// What it stands on.
     pub(crate) backing: Option<PathBuf>,
 }
@@ -19,12 +19,6 @@ pub(crate) enum NewImageInput {
     Changed,
     /// What the image is for was chosen.
     PurposeChosen,
-    /// Another folder is wanted.
-    FolderClicked,
-    /// This folder.
-    FolderChosen(PathBuf),
-    /// A backing file is wanted.
-    BackingClicked,
-    /// This file, or none.
+    /// It stands on this file, or on none.
     BackingChosen(Option<PathBuf>),
 }

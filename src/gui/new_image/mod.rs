@@ -12,10 +12,13 @@ use relm4::{adw, gtk};
 
 pub(crate) use messages::{NewImageInit, NewImageInput};
 
+use crate::file_row::FileRow;
 use crate::i18n::gettext;
-use crate::image_choices as choices;
+use crate::image_choices::{self as choices, LayoutRows};
+use crate::new_file::{NewFile, NewFileInit};
 use crate::operation::{Ask, FormOutput, Request, form};
 use crate::subject::Subject;
+use crate::widgets::switch_row::SwitchRow;
 
 /// What the window is asked for to make an image in `folder`.
 pub(crate) fn request(folder: &Path) -> Request {
@@ -23,8 +26,10 @@ pub(crate) fn request(folder: &Path) -> Request {
         heading: gettext("New Image"),
         about: String::new(),
         ask: Ask::Form(form::<NewImageForm>(NewImageInit {
-            folder: folder.to_path_buf(),
-            name: methods::free_name(folder, "disk"),
+            target: NewFileInit {
+                folder: folder.to_path_buf(),
+                stem: "disk".to_owned(),
+            },
             backing: None,
         })),
     }
@@ -38,8 +43,10 @@ pub(crate) fn overlay_request(subject: &Subject) -> Option<Request> {
         heading: gettext("New Overlay"),
         about: subject.name(),
         ask: Ask::Form(form::<NewImageForm>(NewImageInit {
-            name: methods::free_name(&folder, &format!("{stem}-overlay")),
-            folder,
+            target: NewFileInit {
+                folder,
+                stem: format!("{stem}-overlay"),
+            },
             backing: Some(subject.path.clone()),
         })),
     })
@@ -47,10 +54,12 @@ pub(crate) fn overlay_request(subject: &Subject) -> Option<Request> {
 
 /// The form's model.
 pub(crate) struct NewImageForm {
-    folder: PathBuf,
+    target: Controller<NewFile>,
     backing: Option<PathBuf>,
-    /// The file dialog while it is open: it is no widget, nobody else keeps it.
-    file_dialog: Option<gtk::FileChooserNative>,
+    backing_row: Controller<FileRow>,
+    /// Beside the row.
+    forget: gtk::Button,
+    layout: LayoutRows,
 }
 
 #[relm4::component(pub(crate))]
@@ -65,59 +74,24 @@ impl Component for NewImageForm {
             set_orientation: gtk::Orientation::Vertical,
             set_spacing: 18,
 
-            adw::PreferencesGroup {
-                #[name = "name"]
-                add = &adw::EntryRow {
-                    set_title: &gettext("File name"),
-                    set_text: &init.name,
-                    set_activates_default: true,
-                    connect_changed => NewImageInput::Changed,
-                },
-                #[name = "folder"]
-                add = &adw::ActionRow {
-                    set_title: &gettext("Folder"),
-                    set_use_markup: false,
-                    set_activatable: true,
-                    connect_activated => NewImageInput::FolderClicked,
-                    add_suffix = &gtk::Image {
-                        set_icon_name: Some("folder-open-symbolic"),
-                    },
-                },
-            },
+            append = model.target.widget(),
 
             adw::PreferencesGroup {
                 #[name = "purpose"]
                 add = &adw::ComboRow {
                     set_title: &gettext("For"),
                     set_model: Some(&choices::list(&choices::purposes())),
-                    set_visible: init.backing.is_none(),
+                    set_visible: model.backing.is_none(),
                     connect_selected_notify => NewImageInput::PurposeChosen,
                 },
                 #[name = "size"]
                 add = &adw::EntryRow {
-                    set_title: &methods::size_title(init.backing.is_some()),
-                    set_text: if init.backing.is_some() { "" } else { "20 GiB" },
+                    set_title: &methods::size_title(model.backing.is_some()),
+                    set_text: if model.backing.is_some() { "" } else { "20 GiB" },
                     set_activates_default: true,
                     connect_changed => NewImageInput::Changed,
                 },
-                #[name = "backing"]
-                add = &adw::ActionRow {
-                    set_title: &gettext("Backing file"),
-                    set_use_markup: false,
-                    set_activatable: true,
-                    connect_activated => NewImageInput::BackingClicked,
-
-                    #[name = "forget"]
-                    add_suffix = &gtk::Button {
-                        set_icon_name: "edit-clear-symbolic",
-                        set_valign: gtk::Align::Center,
-                        add_css_class: "flat",
-                        connect_clicked => NewImageInput::BackingChosen(None),
-                    },
-                    add_suffix = &gtk::Image {
-                        set_icon_name: Some("folder-open-symbolic"),
-                    },
-                },
+                add = model.backing_row.widget(),
             },
 
             adw::PreferencesGroup {
@@ -131,35 +105,27 @@ impl Component for NewImageForm {
                         set_model: Some(&choices::list(&choices::formats())),
                         connect_selected_notify => NewImageInput::Changed,
                     },
-                    #[name = "space"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Space"),
-                        set_model: Some(&choices::list(&choices::spaces())),
+                    #[local_ref]
+                    add_row = space -> adw::ComboRow {
                         connect_selected_notify => NewImageInput::Changed,
                     },
-                    #[name = "cluster"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Cluster size"),
-                        set_model: Some(&choices::list(&choices::cluster_sizes())),
-                        set_selected: choices::USUAL_CLUSTER_SIZE,
+                    #[local_ref]
+                    add_row = cluster -> adw::ComboRow {
                         connect_selected_notify => NewImageInput::Changed,
                     },
-                    #[name = "compression"]
-                    add_row = &adw::ComboRow {
-                        set_title: &gettext("Compression"),
-                        set_model: Some(&choices::list(&choices::COMPRESSIONS.map(|(_, name)| name.to_owned()))),
+                    #[local_ref]
+                    add_row = compression -> adw::ComboRow {
                         connect_selected_notify => NewImageInput::Changed,
                     },
-                    #[name = "subclusters_row"]
-                    add_row = &adw::ActionRow {
+                    #[name = "subclusters"]
+                    #[template]
+                    add_row = &SwitchRow {
                         set_title: &gettext("Subclusters"),
                         set_subtitle: &gettext("Overlays copy less on small writes"),
-                        #[name = "subclusters"]
-                        add_suffix = &gtk::Switch {
-                            set_valign: gtk::Align::Center,
+                        #[template_child]
+                        switch {
                             connect_active_notify => NewImageInput::Changed,
                         },
-                        set_activatable_widget: Some(&subclusters),
                     },
                 },
             },
@@ -171,13 +137,13 @@ impl Component for NewImageForm {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
+        let model = Self::new(init, &sender);
+        let LayoutRows {
+            space,
+            cluster,
+            compression,
+        } = &model.layout;
         let widgets = view_output!();
-        let model = Self {
-            folder: init.folder,
-            backing: init.backing,
-            file_dialog: None,
-        };
-        widgets.name_parts();
         sender.input(NewImageInput::Changed);
         ComponentParts { model, widgets }
     }
@@ -187,17 +153,11 @@ impl Component for NewImageForm {
         widgets: &mut Self::Widgets,
         message: Self::Input,
         sender: ComponentSender<Self>,
-        root: &Self::Root,
+        _root: &Self::Root,
     ) {
         match message {
             NewImageInput::Changed => self.propose(widgets, &sender),
             NewImageInput::PurposeChosen => self.follow_purpose(widgets),
-            NewImageInput::FolderClicked => self.choose_folder(root, &sender),
-            NewImageInput::FolderChosen(folder) => {
-                self.folder = folder;
-                self.propose(widgets, &sender);
-            }
-            NewImageInput::BackingClicked => self.choose_backing(root, &sender),
             NewImageInput::BackingChosen(backing) => self.set_backing(backing, widgets, &sender),
         }
     }

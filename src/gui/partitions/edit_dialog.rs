@@ -9,11 +9,11 @@ use platter::inspect::Contents;
 use platter::op::edit::{Edit, Pending};
 use relm4::adw::prelude::*;
 use relm4::gtk::glib;
-use relm4::{Sender, adw, gtk};
+use relm4::{Sender, WidgetTemplate as _, adw, gtk};
 
 use super::PartitionsInput;
-use crate::a11y;
 use crate::i18n::{fill, gettext};
+use crate::widgets::switch_row::SwitchRow;
 
 /// Least width of a dialog's rows in pixels.
 const WIDTH: i32 = 340;
@@ -148,19 +148,12 @@ impl EditDialog {
 
     /// A row with a switch.
     pub(super) fn switch(&self, title: &str, subtitle: &str, active: bool) -> gtk::Switch {
-        let switch = gtk::Switch::builder()
-            .active(active)
-            .valign(gtk::Align::Center)
-            .build();
-        a11y::name(&switch, title);
-        let row = adw::ActionRow::builder()
-            .use_markup(false)
-            .title(title)
-            .subtitle(subtitle)
-            .activatable_widget(&switch)
-            .build();
-        row.add_suffix(&switch);
-        self.add(&row);
+        let row = SwitchRow::init(());
+        row.set_title(title);
+        row.set_subtitle(subtitle);
+        let switch = row.switch.clone();
+        switch.set_active(active);
+        self.add(&*row);
         let look = self.look();
         switch.connect_active_notify(move |_| look());
         switch

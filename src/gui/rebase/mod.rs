@@ -14,14 +14,14 @@ use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
 
-use crate::a11y;
 use crate::describe;
-use crate::file_chooser;
+use crate::file_row::{FileRow, FileRowInit};
 use crate::format;
 use crate::i18n::gettext;
 use crate::image_sheets;
 use crate::operation::{Ask, FormOutput, Request, form};
 use crate::subject::Subject;
+use crate::widgets::switch_row::SwitchRow;
 use draft::Wish;
 
 /// Candidates that are offered at most.
@@ -44,7 +44,7 @@ pub(crate) struct RebaseForm {
     offered: Vec<Offer>,
     /// It is known what is likely.
     looked: bool,
-    file_dialog: Option<gtk::FileChooserNative>,
+    file_row: Controller<FileRow>,
 }
 
 /// To the form.
@@ -52,9 +52,7 @@ pub(crate) struct RebaseForm {
 pub(crate) enum RebaseInput {
     /// A field was changed.
     Changed,
-    /// Another file is wanted.
-    FileClicked,
-    /// This file.
+    /// This file, which is not in the list.
     FileChosen(PathBuf),
 }
 
@@ -95,43 +93,29 @@ impl Component for RebaseForm {
                     set_subtitle: &gettext("From the same folder, the likeliest first"),
                     connect_selected_notify => RebaseInput::Changed,
                 },
-                #[name = "other"]
-                add = &adw::ActionRow {
-                    set_title: &gettext("Another file…"),
-                    set_title_lines: 0,
-                    set_use_markup: false,
-                    set_activatable: true,
-                    connect_activated => RebaseInput::FileClicked,
-                    add_suffix = &gtk::Image {
-                        set_icon_name: Some("folder-open-symbolic"),
-                    },
-                },
+                add = model.file_row.widget(),
             },
             adw::PreferencesGroup {
-                #[name = "keep_row"]
-                add = &adw::ActionRow {
+                #[name = "keep"]
+                #[template]
+                add = &SwitchRow {
                     set_title: &gettext("Keep what the disk holds"),
                     set_subtitle: &gettext("Off, only the name in the header changes: for a file that was moved or renamed"),
-                    set_title_lines: 0,
-                    set_subtitle_lines: 0,
-                    #[name = "keep"]
-                    add_suffix = &gtk::Switch {
-                        set_valign: gtk::Align::Center,
+                    #[template_child]
+                    switch {
                         connect_active_notify => RebaseInput::Changed,
                     },
-                    set_activatable_widget: Some(&keep),
                 },
-                add = &adw::ActionRow {
+                #[name = "relative"]
+                #[template]
+                add = &SwitchRow {
                     set_title: &gettext("Relative path"),
                     set_subtitle: &gettext("The two files can be moved together"),
-                    set_subtitle_lines: 0,
-                    #[name = "relative"]
-                    add_suffix = &gtk::Switch {
-                        set_valign: gtk::Align::Center,
+                    #[template_child]
+                    switch {
                         set_active: true,
                         connect_active_notify => RebaseInput::Changed,
                     },
-                    set_activatable_widget: Some(&relative),
                 },
             },
         }
@@ -142,17 +126,25 @@ impl Component for RebaseForm {
         root: Self::Root,
         sender: ComponentSender<Self>,
     ) -> ComponentParts<Self> {
-        let widgets = view_output!();
-        a11y::name(&widgets.keep, &gettext("Keep what the disk holds"));
-        a11y::name(&widgets.relative, &gettext("Relative path"));
+        let folder = subject.path.parent().unwrap_or(&subject.path);
+        let file_row = FileRow::builder()
+            .launch(FileRowInit {
+                title: gettext("Another file…"),
+                question: gettext("Choose a Backing File"),
+                action: gtk::FileChooserAction::Open,
+                folder: folder.to_path_buf(),
+                beside: None,
+            })
+            .forward(sender.input_sender(), RebaseInput::FileChosen);
         let asked = subject.clone();
         sender.spawn_oneshot_command(move || find(&asked));
         let model = Self {
             subject,
             offered: Vec::new(),
             looked: false,
-            file_dialog: None,
+            file_row,
         };
+        let widgets = view_output!();
         ComponentParts { model, widgets }
     }
 
@@ -161,21 +153,10 @@ impl Component for RebaseForm {
         widgets: &mut Self::Widgets,
         message: Self::Input,
         sender: ComponentSender<Self>,
-        root: &Self::Root,
+        _root: &Self::Root,
     ) {
         match message {
             RebaseInput::Changed => self.propose(widgets, &sender),
-            RebaseInput::FileClicked => {
-                let folder = self.subject.path.parent().unwrap_or(&self.subject.path);
-                let input = sender.input_sender().clone();
-                self.file_dialog = Some(file_chooser::choose(
-                    root,
-                    &gettext("Choose a Backing File"),
-                    gtk::FileChooserAction::Open,
-                    folder,
-                    move |path| input.emit(RebaseInput::FileChosen(path)),
-                ));
-            }
             RebaseInput::FileChosen(path) => {
                 sender.spawn_oneshot_command(move || Found::Chosen(chosen(path)));
             }
@@ -193,8 +174,8 @@ impl Component for RebaseForm {
             Found::Folder(offered, whole) => {
                 self.offered.extend(offered);
                 self.looked = true;
-                widgets.keep.set_active(whole);
-                widgets.keep_row.set_sensitive(whole);
+                widgets.keep.switch.set_active(whole);
+                widgets.keep.set_sensitive(whole);
             }
             Found::Chosen(offer) => self.offered.insert(0, offer),
         }
@@ -211,7 +192,7 @@ impl Component for RebaseForm {
 impl RebaseForm {
     fn propose(&self, widgets: &RebaseFormWidgets, sender: &ComponentSender<Self>) {
         let index = usize::try_from(widgets.candidates.selected()).unwrap_or(usize::MAX);
-        let keep = widgets.keep.is_active();
+        let keep = widgets.keep.switch.is_active();
         let output = match self.offered.get(index).filter(|_| self.looked) {
             Some(Offer { file: None, .. }) => FormOutput::Ready(if keep {
                 image_sheets::flatten_draft(self.subject.clone())
@@ -226,7 +207,7 @@ impl RebaseForm {
                 Wish {
                     backing: backing.clone(),
                     format: *format,
-                    relative: widgets.relative.is_active(),
+                    relative: widgets.relative.switch.is_active(),
                     keep,
                 },
             )),

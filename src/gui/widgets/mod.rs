@@ -12,4 +12,5 @@ pub(crate) mod map_strip;
 pub(crate) mod partition_bar;
 pub(crate) mod ring;
 pub(crate) mod strip_editor;
+pub(crate) mod switch_row;
 pub(crate) mod usage_bar;
