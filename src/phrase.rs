@@ -20,6 +20,8 @@ pub enum Value {
     Size(u64),
     /// A number of things.
     Count(u64),
+    /// A sentence inside the sentence, which may be translated as well.
+    Phrase(Phrase),
 }
 
 /// A sentence: `{name}` in the template stands for the value of that name.
@@ -72,6 +74,19 @@ impl Phrase {
         self.with(name, Value::Count(n))
     }
 
+    /// Adds a sentence, a reason for example.
+    #[must_use]
+    pub fn phrase(self, name: &'static str, value: Self) -> Self {
+        self.with(name, Value::Phrase(value))
+    }
+
+    /// Adds a value.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.values.push((name, value));
+        self
+    }
+
     /// The sentence with another template (a translation), its values written by `show`. What the
     /// template asks for and is not there stays as it stands: nothing panics over a translation.
     #[must_use]
@@ -101,11 +116,6 @@ impl Phrase {
         text.push_str(rest);
         text
     }
-
-    fn with(mut self, name: &'static str, value: Value) -> Self {
-        self.values.push((name, value));
-        self
-    }
 }
 
 impl fmt::Display for Phrase {
@@ -120,6 +130,7 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Size(bytes) => ByteSize(*bytes).fmt(f),
             Self::Count(n) => n.fmt(f),
+            Self::Phrase(phrase) => phrase.fmt(f),
         }
     }
 }
@@ -127,6 +138,13 @@ impl fmt::Display for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_can_have_a_reason_with_its_own_values() {
+        let reason = Phrase::new(gettext_noop("only {n} are there")).count("n", 3);
+        let phrase = Phrase::new(gettext_noop("no: {reason}")).phrase("reason", reason);
+        assert_eq!(phrase.to_string(), "no: only 3 are there");
+    }
 
     #[test]
     fn values_go_where_the_template_names_them() {

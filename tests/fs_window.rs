@@ -173,7 +173,26 @@ fn ntfs_is_resized_in_a_window() {
     let kind = FsKind::Ntfs;
     twins.change(&Change::Make { kind, label: None });
     twins.make_equal();
+    let least = |place: Place| {
+        let storage = open(&twins.paths()[0]) as Arc<dyn Storage>;
+        minimum_size(&storage, kind, &place, &Control::new())
+    };
+    let [window, copy] = twins.places();
+    // In passing, nothing is copied: it is asked in a window, or not at all.
+    let known = least(copy.clone()).unwrap();
+    assert!(known < 32 * MIB, "{known}");
+    assert_eq!(least(window.without_copies()).unwrap(), known);
+    let Err(Stop::Failed(error)) = least(copy.without_copies()) else {
+        panic!("it was copied");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     twins.change(&Change::Shrink(32 * MIB));
+    // The resize has it checked by Windows first.
+    let [window, _] = twins.places();
+    let Err(Stop::Failed(error)) = least(window) else {
+        panic!("it can be asked");
+    };
+    assert!(error.message().contains("dirty"), "{error}");
     for path in twins.paths() {
         run_tool("ntfsfix", ["--clear-dirty", path.to_str().unwrap()]);
         open(&path).set_len(100 * MIB).unwrap();

@@ -344,12 +344,8 @@ fn a_kill_at_any_moment_is_made_good() {
         }
         disk.assert_nothing_is_left();
         let takes_back = round % 2 == 0;
-        let mut resume = ours();
-        resume.args(["resume", "-f", "raw"]);
-        resume.args(takes_back.then_some("--rollback"));
-        let resumed = output(resume.arg(disk.path()));
-        let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
-        let is_done = match (survived, resumed.status.success()) {
+        let (resumed, said) = resume(&disk.path(), takes_back);
+        let is_done = match (survived, resumed) {
             (true, _) => {
                 done += 1;
                 !takes_back
@@ -377,6 +373,22 @@ fn a_kill_at_any_moment_is_made_good() {
     );
     assert!(in_tool > 0, "no tool was killed");
     assert!(untouched < rounds, "all were killed too early");
+}
+
+/// Whether something was finished or taken back, and what was said.
+fn resume(disk: &Path, takes_back: bool) -> (bool, String) {
+    let start = Instant::now();
+    loop {
+        let mut resume = ours();
+        resume.args(["resume", "-f", "raw"]);
+        resume.args(takes_back.then_some("--rollback"));
+        let resumed = output(resume.arg(disk));
+        let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
+        // A tool that is being started has what its parent had, until it runs.
+        if !said.contains("Failed to get") || start.elapsed().as_secs() > 10 {
+            break (resumed.status.success(), said);
+        }
+    }
 }
 
 /// Moments that lie close nowhere, from the start to a little behind the end.

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use common::device::Device;
-use common::physical_volume::{checksum, logical_volume, physical_volume, text};
+use common::physical_volume::{alone, checksum, physical_volume, text};
 use common::volume::{Image, free, used};
 use common::{ours, run, run_with_input, scratch, tool};
 use platter::Control;
@@ -62,22 +62,6 @@ fn number(text: &str, name: &str) -> u64 {
         .find(|line| line.trim_start().starts_with(name));
     let line = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-/// The metadata of a group that has `pv0` alone, with two logical volumes.
-fn alone() -> String {
-    let visible = "\"READ\", \"WRITE\", \"VISIBLE\"";
-    let volumes = [
-        logical_volume("root", visible, 100, "\"pv0\", 0").replace("xPuKKv", "yPuKKv"),
-        logical_volume("swap_1", visible, 20, "\"pv0\", 100"),
-    ];
-    let text = text(&volumes.concat());
-    let (start, end) = (
-        text.find("\npv1 {").unwrap(),
-        text.find("\nlogical_volumes"),
-    );
-    let end = text[..end.unwrap()].rfind('}').unwrap();
-    [&text[..start], &text[end..]].concat()
 }
 
 #[test]

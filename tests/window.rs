@@ -114,6 +114,8 @@ struct Needs {
     fixtures: Vec<String>,
     /// The file whose bytes a block device has: `$DEVICE`.
     device: Option<String>,
+    /// Tools work in windows on partitions.
+    fuse: bool,
     open: Vec<String>,
     /// For the driver: `--env K=V`, `--setting K=V`, `--size WxH`.
     options: Vec<String>,
@@ -130,6 +132,7 @@ fn parse_needs(text: &str) -> Result<Needs, Failed> {
         match key {
             "fixture" => needs.fixtures.push(value),
             "device" => needs.device = Some(value),
+            "needs" if value == "fuse" => needs.fuse = true,
             "open" => needs.open.push(value),
             "env" | "setting" | "size" => needs.options.extend([format!("--{key}"), value]),
             _ => return Err(format!("'#:{line}': no such key").into()),
@@ -141,6 +144,9 @@ fn parse_needs(text: &str) -> Result<Needs, Failed> {
 fn run_steps(file: &Path, installed: &Installed) -> Result<(), Failed> {
     let needs = parse_needs(&std::fs::read_to_string(file)?)?;
     require_desktop();
+    if needs.fuse && !common::windows::has_windows() {
+        return Ok(());
+    }
     let scratch = common::scratch();
     for fixture in &needs.fixtures {
         common::fixtures::make(fixture, scratch.path());

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use platter::chain::Chain;
+use platter::fs::change::Place;
 use platter::inspect::Contents;
 use platter::op::edit::{
     self, Alignment, Change, CopySource, Cost, Draft, Edit, OtherPartition, Trial, Unfinished, cost,
@@ -241,9 +242,9 @@ impl Reader<'_> {
         // Nothing is changed yet: a signal may end the program here, and while it waits for an
         // answer.
         let control = Control::new();
-        let (disk, folder) = (self.disk, self.folder);
+        let (disk, place) = (self.disk, Place::new(self.folder));
         let mut minimum = |partition: &Change| -> Result<u64, String> {
-            edit::smallest(disk, partition, folder, &control)
+            edit::smallest(disk, partition, &place, &control)
                 .map(|least| least.bytes)
                 .map_err(|stop| stop.to_string())
         };

@@ -26,6 +26,8 @@ pub(crate) fn make(name: &str, folder: &Path) {
         "gpt" => gpt(folder),
         "grown" => grown(folder),
         "thumb" => thumb(folder),
+        "ntfs" => ntfs(folder),
+        "lvm" => lvm(folder),
         "fixed-vhd" => create(
             folder,
             "fixed.vhd",
@@ -223,6 +225,55 @@ fn thumb(folder: &Path) {
         .args(["convert", "-q", "-O", "qcow2"])
         .arg(&disk)
         .arg(folder.join("thumb_drive.qcow2")));
+}
+
+/// `ntfs.raw`, 300 MiB: an MBR with one partition, NTFS "Windows" of 200 MiB at 1 MiB, with a file of
+/// 60 MB that is not at its beginning, and free space.
+fn ntfs(folder: &Path) {
+    create(folder, "ntfs.raw", &["-f", "raw"], "300M");
+    let disk = folder.join("ntfs.raw");
+    partition(
+        &disk,
+        "label: dos\nlabel-id: 0x5a17c0de\nstart=1M, size=200M, type=7\n",
+    );
+    let (volume, content) = (folder.join("volume"), folder.join("content"));
+    create(folder, "volume", &["-f", "raw"], "200M");
+    run(tool("mkfs.ntfs")
+        .args(["-F", "-Q", "-q", "-L", "Windows"])
+        .arg(&volume));
+    fs::write(&content, vec![0x55; 60_000_000]).expect("a file can be written");
+    run(tool("ntfscp")
+        .arg("-q")
+        .args([&volume, &content])
+        .arg("big"));
+    put(&volume, &disk, 1 << 20);
+    fs::remove_file(content).expect("the file is there");
+}
+
+/// `lvm.raw`, 1.5 GiB: a GPT with one partition of 1 GiB at 1 MiB, a physical volume of LVM with the
+/// logical volumes `root` (400 MiB) and `swap_1`, and free space.
+fn lvm(folder: &Path) {
+    create(folder, "lvm.raw", &["-f", "raw"], "1536M");
+    let disk = folder.join("lvm.raw");
+    partition(
+        &disk,
+        "label: gpt\nlabel-id: 5a17c0de-0000-4000-8000-000000000001\n\
+         start=1M, size=1G, type=lvm, name=\"system\", uuid=5a17c0de-0000-4000-8000-000000000002\n",
+    );
+    let volume = super::physical_volume::physical_volume(&super::physical_volume::alone(), 512);
+    // Of `root`, its first and its last bytes.
+    volume.overwrite(1 << 20, b"the first of root");
+    volume.overwrite((401 << 20) - 16, b"the last of root");
+    put(&volume.path, &disk, 1 << 20);
+}
+
+/// Copies what is in `volume` to `start` of `disk`; holes stay what they are.
+fn put(volume: &Path, disk: &Path, start: u64) {
+    run(tool("dd")
+        .args(["bs=1M", "conv=notrunc,sparse", "status=none"])
+        .arg(format!("seek={}", start >> 20))
+        .arg(format!("if={}", volume.display()))
+        .arg(format!("of={}", disk.display())));
 }
 
 fn partition(disk: &Path, script: &str) {

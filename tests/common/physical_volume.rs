@@ -72,6 +72,22 @@ pub(crate) fn logical_volume(name: &str, status: &str, extents: u64, stripes: &s
     )
 }
 
+/// The metadata of a group that has `pv0` alone, with two logical volumes.
+pub(crate) fn alone() -> String {
+    let visible = "\"READ\", \"WRITE\", \"VISIBLE\"";
+    let volumes = [
+        logical_volume("root", visible, 100, "\"pv0\", 0").replace("xPuKKv", "yPuKKv"),
+        logical_volume("swap_1", visible, 20, "\"pv0\", 100"),
+    ];
+    let text = text(&volumes.concat());
+    let (start, end) = (
+        text.find("\npv1 {").unwrap_or(0),
+        text.find("\nlogical_volumes").unwrap_or(0),
+    );
+    let end = text[..end].rfind('}').unwrap_or(0);
+    [&text[..start], &text[end..]].concat()
+}
+
 /// `pv0`, of 1 GiB, whose text begins at `at` of the metadata area's ring.
 pub(crate) fn physical_volume(text: &str, at: u64) -> Image {
     let area = 4096_u64;

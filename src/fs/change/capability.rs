@@ -2,6 +2,7 @@
 
 use crate::fs::FsKind;
 use crate::fs::change::tool;
+use crate::phrase::gettext_noop;
 
 /// What can be done to a file system.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -52,7 +53,7 @@ pub enum Capability {
         /// The package of most distributions that it is in.
         package: &'static str,
     },
-    /// No, and why.
+    /// No, and why: the template of a [`crate::phrase::Phrase`], which a window may translate.
     Never(&'static str),
 }
 
@@ -77,7 +78,8 @@ pub fn packages(package: &'static str) -> Packages {
     }
 }
 
-const NOT_A_FILE_SYSTEM: &str = "this is no file system that can be changed on its own";
+const NOT_A_FILE_SYSTEM: &str =
+    gettext_noop("this is no file system that can be changed on its own");
 
 /// Whether `action` is possible for file systems of `kind` on this host. It looks whether programs
 /// are there and runs none: a menu may ask as often as it likes.
@@ -126,36 +128,44 @@ fn needed(kind: FsKind, action: Action) -> Need {
             Make => Need::Tool("mkfs.ntfs", "ntfs-3g"),
             Grow | Shrink | Check => Need::Tool("ntfsresize", "ntfs-3g"),
             Label | Uuid => Need::Tool("ntfslabel", "ntfs-3g"),
-            Repair => Need::Never("NTFS is repaired by Windows: let it check the disk"),
+            Repair => Need::Never(gettext_noop(
+                "NTFS is repaired by Windows: let it check the disk",
+            )),
         },
         FsKind::Swap => Need::Native,
         FsKind::ExFat => match action {
             Make => Need::Tool("mkfs.exfat", "exfatprogs"),
             Check | Repair => Need::Tool("fsck.exfat", "exfatprogs"),
             Label | Uuid => Need::Tool("exfatlabel", "exfatprogs"),
-            Grow | Shrink => Need::Never("exFAT file systems cannot be resized"),
+            Grow | Shrink => Need::Never(gettext_noop("exFAT file systems cannot be resized")),
         },
         FsKind::Xfs => match action {
             Make => Need::Tool("mkfs.xfs", "xfsprogs"),
             Check | Repair => Need::Tool("xfs_repair", "xfsprogs"),
             Label | Uuid => Need::Tool("xfs_admin", "xfsprogs"),
             Grow => Need::Native,
-            Shrink => Need::Never("XFS file systems cannot be made smaller"),
+            Shrink => Need::Never(gettext_noop("XFS file systems cannot be made smaller")),
         },
         FsKind::Btrfs => match action {
             Make => Need::Tool("mkfs.btrfs", "btrfs-progs"),
             Check | Label => Need::Tool("btrfs", "btrfs-progs"),
             Uuid => Need::Tool("btrfstune", "btrfs-progs"),
             Grow => Need::Native,
-            Shrink => Need::Never("btrfs can be made smaller only while it is mounted"),
-            Repair => Need::Never("repairing btrfs this way does more harm than good"),
+            Shrink => Need::Never(gettext_noop(
+                "btrfs can be made smaller only while it is mounted",
+            )),
+            Repair => Need::Never(gettext_noop(
+                "repairing btrfs this way does more harm than good",
+            )),
         },
         FsKind::Lvm2 => match action {
             Grow | Check => Need::Native,
-            Shrink => Need::Never("an LVM physical volume cannot be made smaller here"),
-            Make | Repair | Label | Uuid => {
-                Need::Never("an LVM physical volume is changed by LVM's own programs")
-            }
+            Shrink => Need::Never(gettext_noop(
+                "an LVM physical volume cannot be made smaller here",
+            )),
+            Make | Repair | Label | Uuid => Need::Never(gettext_noop(
+                "an LVM physical volume is changed by LVM's own programs",
+            )),
         },
         _ => Need::Never(NOT_A_FILE_SYSTEM),
     }

@@ -219,11 +219,10 @@ pub fn minimum_size(
 }
 
 /// The fewest bytes that the file system can be made to fit in, by what its tool says, and the
-/// reason. It reads, at most, all that says where files are, and can be called from any thread;
-/// [`minimum_is_cheap`] says when that is little.
+/// reason. It can be called from any thread; [`minimum_cost`] says what it reads.
 ///
 /// # Errors
-/// As [`change`].
+/// As [`change`]; so there is none for an NTFS on which Windows has to go on first.
 pub fn minimum(
     partition: &Arc<dyn Storage>,
     kind: FsKind,
@@ -235,6 +234,9 @@ pub fn minimum(
         reason: Phrase::new(gettext_noop("its files and structures fill {size}"))
             .size("size", bytes),
     };
+    if kind == FsKind::Ntfs {
+        judge_ntfs(partition.as_ref(), true)?;
+    }
     match capability(kind, Action::Shrink) {
         Capability::Native if kind == FsKind::Swap => Ok(Minimum {
             bytes: swap::MINIMUM,
@@ -267,13 +269,26 @@ pub fn minimum(
     }
 }
 
-/// Whether [`minimum_size`] reads only what says where files are, and copies no more than a few MiB
-/// of it to a scratch file, however large a file system of this kind is: then it can be asked in
-/// passing.
+/// What it takes to ask for the [`minimum`] of a file system.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum MinimumCost {
+    /// It reads little of what says where files are, and copies no more than a few MiB of it.
+    Low,
+    /// It reads all that says where files are, which may be a GiB, and copies nothing with
+    /// [`Place::without_copies`].
+    AllMetadata,
+}
+
+/// What it takes to ask how small file systems of this kind can be made, however large they are.
+/// `None` for those that cannot be made smaller.
 #[must_use]
-pub fn minimum_is_cheap(kind: FsKind) -> bool {
-    use FsKind::{Ext2, Ext3, Ext4, Fat12, Fat16, Fat32, Swap};
-    matches!(kind, Ext2 | Ext3 | Ext4 | Fat12 | Fat16 | Fat32 | Swap)
+pub fn minimum_cost(kind: FsKind) -> Option<MinimumCost> {
+    use FsKind::{Ext2, Ext3, Ext4, Fat12, Fat16, Fat32, Ntfs, Swap};
+    match kind {
+        Ext2 | Ext3 | Ext4 | Fat12 | Fat16 | Fat32 | Swap => Some(MinimumCost::Low),
+        Ntfs => Some(MinimumCost::AllMetadata),
+        _ => None,
+    }
 }
 
 /// `resize2fs -P` counts with superblock and group descriptors, which lie at the beginning unless

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::control::{Control, Stop};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::change::overlay::Overlay;
 use crate::fs::change::scratch::{Content, Scratch};
 use crate::fs::change::window::Window;
@@ -17,6 +17,7 @@ use crate::storage::{Storage, WritableStorage};
 pub struct Place {
     folder: PathBuf,
     has_windows: bool,
+    has_copies: bool,
 }
 
 impl Place {
@@ -27,6 +28,7 @@ impl Place {
         Self {
             folder: folder.into(),
             has_windows: true,
+            has_copies: true,
         }
     }
 
@@ -35,6 +37,16 @@ impl Place {
     pub fn without_windows(self) -> Self {
         Self {
             has_windows: false,
+            ..self
+        }
+    }
+
+    /// The same without copies of all that is used, which take long and much room: for what is only
+    /// asked in passing. Where FUSE cannot be used, that is refused then.
+    #[must_use]
+    pub fn without_copies(self) -> Self {
+        Self {
+            has_copies: false,
             ..self
         }
     }
@@ -51,7 +63,8 @@ impl Private {
     /// Opens a window on `partition`, or copies `content` of it.
     ///
     /// # Errors
-    /// As [`Scratch::copy`] and [`Overlay::new`].
+    /// As [`Scratch::copy`] and [`Overlay::new`]; [`crate::ErrorKind::Unsupported`] where it would be a
+    /// copy of all that is used, and there are to be none.
     pub(super) fn new(
         partition: &Arc<dyn Storage>,
         content: Content,
@@ -65,6 +78,9 @@ impl Private {
             if let Ok(window) = Window::open(Arc::new(overlay)) {
                 return Ok(Self::Window(window));
             }
+        }
+        if !place.has_copies && matches!(content, Content::Of(_)) {
+            return Err(Error::unsupported("there is no FUSE here").into());
         }
         let scratch = Scratch::copy(partition.as_ref(), content, &place.folder, control)?;
         Ok(Self::Copy(scratch))

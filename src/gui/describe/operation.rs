@@ -17,6 +17,7 @@ pub(crate) fn phrase(phrase: &Phrase) -> String {
         Value::Text(text) => text.clone(),
         Value::Size(bytes) => format::size(*bytes),
         Value::Count(n) => format::number(*n),
+        Value::Phrase(inner) => self::phrase(inner),
     })
 }
 

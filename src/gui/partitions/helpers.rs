@@ -122,7 +122,7 @@ fn least(change: &Change, smallest: &Smallest) -> Option<Result<u64, String>> {
         Capability::Native | Capability::Tool { .. } => {
             smallest.of(change).map(|least| Ok(least.bytes))
         }
-        Capability::Never(why) => Some(Err(why.to_owned())),
+        Capability::Never(why) => Some(Err(gettext(why))),
         Capability::Missing { package, .. } => Some(Err(target::missing(package))),
     }
 }

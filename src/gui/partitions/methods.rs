@@ -85,7 +85,10 @@ impl Partitions {
     ) {
         match input {
             PaneInput::Show(document) => self.document = Some(document),
-            PaneInput::Clear => self.document = None,
+            PaneInput::Clear => {
+                self.document = None;
+                self.smallest.forget();
+            }
             PaneInput::Visible(visible) => self.visible = visible,
             PaneInput::Reveal(_) => return,
         }

@@ -276,7 +276,7 @@ fn refusal(kind: FsKind, action: Action) -> Option<String> {
     match capability(kind, action) {
         Capability::Native | Capability::Tool { .. } => None,
         Capability::Missing { package, .. } => Some(target::missing(package)),
-        Capability::Never(why) => Some(why.to_owned()),
+        Capability::Never(why) => Some(gettext(why)),
     }
 }
 

@@ -1,11 +1,12 @@
-//! How small partitions can be made: asked off the main thread, and only where a few MiB say it.
+//! How small partitions can be made: asked off the main thread, and only where that copies no more
+//! than a few MiB.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use platter::Control;
 use platter::chain::Chain;
-use platter::fs::change::{Action, Capability, Minimum, capability, minimum_is_cheap};
+use platter::fs::change::{Action, Capability, Minimum, Place, capability, minimum_cost};
 use platter::op::edit::{Change, Draft, smallest};
 use platter::storage::Storage;
 use relm4::Sender;
@@ -52,16 +53,24 @@ impl Smallest {
             key: Some(key),
             ..Self::default()
         };
-        let changes: Vec<Change> = Draft::new(contents)
+        let mut changes: Vec<Change> = Draft::new(contents)
             .changes
             .into_iter()
             .filter(is_worth_asking)
             .collect();
+        // What is known at once does not wait for what takes a while.
+        changes.sort_by_key(|change| change.fs.and_then(minimum_cost));
         if changes.is_empty() {
             return;
         }
         let (chain, control, output) = (Arc::clone(chain), self.asking.clone(), output.clone());
         background.run(move || ask_all(&chain, &changes, key, &control, &output));
+    }
+
+    /// Nobody looks at the image any more.
+    pub(super) fn forget(&mut self) {
+        self.asking.cancel();
+        *self = Self::default();
     }
 
     /// Takes an answer in; answers whether it is news of the selected image.
@@ -84,7 +93,7 @@ impl Smallest {
 
 fn is_worth_asking(change: &Change) -> bool {
     change.fs.is_some_and(|fs| {
-        minimum_is_cheap(fs)
+        minimum_cost(fs).is_some()
             && matches!(
                 capability(fs, Action::Shrink),
                 Capability::Native | Capability::Tool { .. }
@@ -102,12 +111,12 @@ fn ask_all(
 ) {
     let Ok(disk) = chain.disk() else { return };
     let disk: Arc<dyn Storage> = Arc::new(disk);
-    let folder = std::env::temp_dir();
+    let place = Place::new(std::env::temp_dir()).without_copies();
     for change in changes {
         // What cannot be found out is found out by the trial.
         if let (Some(number), Ok(least)) = (
             change.number_before,
-            smallest(&disk, change, &folder, control),
+            smallest(&disk, change, &place, control),
         ) {
             output.emit(PartitionsCommand::Smallest { key, number, least });
         }

@@ -192,7 +192,7 @@ pub(super) fn why_not_smaller(draft: &Draft, target: &Target) -> Option<String> 
         Capability::Native | Capability::Tool { .. } => None,
         Capability::Never(why) => Some(fill(
             &gettext("It cannot be made smaller: {reason}."),
-            &[("reason", why)],
+            &[("reason", &gettext(why))],
         )),
         Capability::Missing { package, .. } => Some(missing(package)),
     }

@@ -406,9 +406,8 @@ fn following(fs: FsKind, action: Action) -> Phrase {
             "its {fs} stays as it is: the package {package} is not installed",
         ))
         .text("package", package),
-        Capability::Never(reason) => {
-            Phrase::new(gettext_noop("its {fs} stays as it is: {reason}")).text("reason", reason)
-        }
+        Capability::Never(reason) => Phrase::new(gettext_noop("its {fs} stays as it is: {reason}"))
+            .phrase("reason", Phrase::new(reason)),
     };
     phrase.text("fs", fs.title())
 }

@@ -1,6 +1,5 @@
 //! How small a partition can be made.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::control::{Control, Stop};
@@ -9,8 +8,8 @@ use crate::fs::change::{self, Minimum, Place};
 use crate::op::edit::Change;
 use crate::storage::{Storage, WindowStorage};
 
-/// The fewest bytes, and why no fewer, that what partition `change` of `disk` holds now can be made to fit in. Scratch
-/// files go to `folder`; [`change::minimum_is_cheap`] says when they are small.
+/// The fewest bytes, and why no fewer, that what partition `change` of `disk` holds now can be made to
+/// fit in. Tools work in `place`; [`change::minimum_cost`] says what that takes.
 ///
 /// # Errors
 /// As [`change::minimum`]; [`crate::ErrorKind::Unsupported`] when nothing is there that could
@@ -18,7 +17,7 @@ use crate::storage::{Storage, WindowStorage};
 pub fn smallest(
     disk: &Arc<dyn Storage>,
     change: &Change,
-    folder: &Path,
+    place: &Place,
     control: &Control,
 ) -> Result<Minimum, Stop> {
     let (Some(before), Some(fs)) = (&change.before, change.fs) else {
@@ -26,5 +25,5 @@ pub fn smallest(
     };
     let window = WindowStorage::new(Arc::clone(disk), before.clone())?;
     let window = Arc::new(window) as Arc<dyn Storage>;
-    change::minimum(&window, fs, &Place::new(folder), control)
+    change::minimum(&window, fs, place, control)
 }

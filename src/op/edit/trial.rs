@@ -16,7 +16,7 @@ use crate::op::edit::draft::{Change, Draft};
 use crate::op::edit::kept::{self, Kept};
 use crate::op::edit::order::order;
 use crate::op::edit::used;
-use crate::phrase::{Phrase, gettext_noop};
+use crate::phrase::{Phrase, Value, gettext_noop};
 use crate::storage::{FileStorage, HostSpace, Move, Storage, WritableStorage, WritableWindow};
 use crate::table::{self, Role, TableKind};
 use crate::units::ByteSize;
@@ -313,25 +313,29 @@ impl Run<'_> {
                 match self.change(after, fs, &FsChange::Grow) {
                     // Not this one: the partition grows without it, as with a kind that never grows.
                     Err(Stop::Failed(error)) if error.kind() == ErrorKind::Unsupported => {
-                        self.note_small(change, fs, error.message());
+                        let why = Value::Text(error.message().to_owned());
+                        self.note_small(change, fs, why);
                         Ok(())
                     }
                     done => done,
                 }
             }
             Capability::Never(why) => {
-                self.note_small(change, fs, why);
+                self.note_small(change, fs, Value::Phrase(Phrase::new(why)));
                 Ok(())
             }
             Capability::Missing { program, package } => {
-                let why = format!("the program '{program}' (package '{package}') is needed");
-                self.note_small(change, fs, &why);
+                let why = gettext_noop("the program '{program}' (package '{package}') is needed");
+                let why = Phrase::new(why)
+                    .text("program", program)
+                    .text("package", package);
+                self.note_small(change, fs, Value::Phrase(why));
                 Ok(())
             }
         }
     }
 
-    fn note_small(&mut self, change: &Change, fs: FsKind, why: &str) {
+    fn note_small(&mut self, change: &Change, fs: FsKind, why: Value) {
         let number = change.number_before.unwrap_or(0);
         let size = change.before.as_ref().map_or(0, length);
         let note = gettext_noop("the {fs} of partition {number} stays at {size}: {reason}");
@@ -339,7 +343,7 @@ impl Run<'_> {
             .text("fs", fs.title())
             .count("number", number.into())
             .size("size", size)
-            .text("reason", why);
+            .with("reason", why);
         self.report.notes.push(note);
     }
 
