@@ -51,11 +51,13 @@ cmd_test_long() {
     install_rust
     export PLATTER_CRASH_POINTS=${PLATTER_CRASH_POINTS:-10000}
     export PLATTER_MATRIX_ROUNDS=${PLATTER_MATRIX_ROUNDS:-1000}
+    export PLATTER_FAMILIES=${PLATTER_FAMILIES:-300}
     export PLATTER_COMMAND_LINES=${PLATTER_COMMAND_LINES:-2500}
     export PLATTER_KILLS=${PLATTER_KILLS:-2000}
     export PLATTER_LOCK_ROUNDS=${PLATTER_LOCK_ROUNDS:-1000}
     step "long tests" cargo test --locked --no-default-features --no-fail-fast \
-        --test crash --test write_locks --test matrix --test interrupted --test cli_random "$@"
+        --test crash --test write_locks --test matrix --test families --test interrupted \
+        --test cli_random "$@"
     step "long tests of moves" cargo test --locked --no-default-features --no-fail-fast --lib \
         -- --nocapture journal
     PLATTER_LONG=1 step "long tests of edits" cargo test --locked --no-default-features \

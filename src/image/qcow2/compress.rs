@@ -55,8 +55,13 @@ impl Encoders {
         let status = deflate
             .compress(cluster, output, FlushCompress::Finish)
             .map_err(failed)?;
-        let length = usize::try_from(deflate.total_out()).unwrap_or(usize::MAX);
-        Ok((status == Status::StreamEnd).then_some(length))
+        if status == Status::StreamEnd {
+            return Ok(usize::try_from(deflate.total_out()).ok());
+        }
+        if !end_stream(deflate, cluster)? {
+            self.deflate = None;
+        }
+        Ok(None)
     }
 
     fn zstd(&mut self, cluster: &[u8], output: &mut [u8]) -> Result<Option<usize>> {
@@ -66,6 +71,28 @@ impl Encoders {
         };
         // Fails for lack of room, and for nothing else that input could cause.
         Ok(zstd.compress_to_buffer(cluster, output).ok())
+    }
+}
+
+/// Goes on without keeping anything, until the stream ends: zlib-rs 0.6 takes what a stream holds
+/// back at its end along into the next one, and has no room for it some time. Answers `false` when
+/// that does not come to an end.
+fn end_stream(deflate: &mut Compress, cluster: &[u8]) -> Result<bool> {
+    let mut rest = [0; 4096];
+    loop {
+        let (taken, made) = (deflate.total_in(), deflate.total_out());
+        let left = usize::try_from(taken)
+            .ok()
+            .and_then(|taken| cluster.get(taken..));
+        let status = deflate
+            .compress(left.unwrap_or_default(), &mut rest, FlushCompress::Finish)
+            .map_err(failed)?;
+        if status == Status::StreamEnd {
+            return Ok(true);
+        }
+        if (deflate.total_in(), deflate.total_out()) == (taken, made) {
+            return Ok(false);
+        }
     }
 }
 
@@ -103,5 +130,31 @@ mod tests {
             .decompress(&output, &mut cluster, flate2::FlushDecompress::Finish)
             .unwrap();
         assert!(cluster == data);
+    }
+
+    /// zlib-rs does not begin anew behind a stream that had no room to end.
+    #[test]
+    fn clusters_that_get_no_smaller_leave_nothing_behind() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let mut output = Vec::new();
+        for size in [512, 1024, 4096, 16_384, 65_536] {
+            for share in [size, size / 2, size - 8, size - 40] {
+                for _ in 0..200 {
+                    let mut cluster = vec![7; size];
+                    cluster[..share].fill_with(&mut noise);
+                    if compress(Compression::Zlib, &cluster, &mut output).unwrap() {
+                        let mut again = vec![0; size];
+                        decompress(Compression::Zlib, &output, &mut again).unwrap();
+                        assert!(again == cluster);
+                    }
+                }
+            }
+        }
     }
 }
