@@ -1434,11 +1434,27 @@ class App:
     def click(self, role, name=None, button=1, count=1, **kw):
         """Click with the pointer in the middle of a widget, as a user does."""
         n = role if isinstance(role, Node) else self._on_top(self.find(role, name, **kw), role, name, kw)
-        if "sensitive" not in n.states:
-            raise UiError(f"{n} is insensitive, a click does nothing")
+        n = self._at_rest(n)
         self._check_reachable(n, *n.center)
         self.s.click_at(*n.center, button=button, count=count)
         return n
+
+    @staticmethod
+    def _at_rest(node):
+        """`node` once it takes clicks and stays where it is: a dialog may still be growing."""
+        last = [node]
+
+        def look():
+            before, last[0] = last[0], last[0].refresh()
+            if "sensitive" not in last[0].states or not last[0].mapped:
+                return None
+            return last[0] if last[0].rect == before.rect else None
+
+        def complaint():
+            if "sensitive" not in last[0].states:
+                return f"{node} is insensitive, a click does nothing"
+            return f"{node} does not stay where it is"
+        return wait_until(complaint, look, 3.0)
 
     def _on_top(self, first, role, name, kw):
         """Of widgets alike, the first that no other window covers: an open list shows the words

@@ -79,6 +79,8 @@ pub(super) fn copy(text: &str, window: &adw::ApplicationWindow, toasts: &adw::To
     window.clipboard().set_text(text);
     let toast = adw::Toast::new(&gettext("Copied"));
     toast.set_timeout(2);
+    // Not only when the offer of an earlier toast has run out.
+    toast.set_priority(adw::ToastPriority::High);
     toasts.add_toast(toast);
 }
 

@@ -278,9 +278,13 @@ impl App {
 }
 
 impl AppWidgets {
-    /// Says something in passing, with what can be done about it.
+    /// Says something in passing, with what can be done about it. What offers nothing is said at
+    /// once, and an offer comes back after it.
     pub(super) fn toast(&self, text: &str, offer: Option<Offer>, sender: &ComponentSender<App>) {
         let toast = adw::Toast::new(&glib::markup_escape_text(text));
+        if offer.is_none() {
+            toast.set_priority(adw::ToastPriority::High);
+        }
         if let Some(offer) = offer {
             toast.set_button_label(Some(&match offer {
                 Offer::Undo(_) => gettext("_Undo"),
