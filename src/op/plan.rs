@@ -73,10 +73,18 @@ impl Plan {
         }
     }
 
-    /// Whether something is lost, so that going on must not be the default answer.
+    /// Whether something is lost, or the disks of other images change, so that going on must not
+    /// be the default answer.
     #[must_use]
     pub fn is_destructive(&self) -> bool {
-        !self.destroys.is_empty()
+        !self.destroys.is_empty() || self.changes_others()
+    }
+
+    /// Whether the disks of other images change: what they hold may no longer fit what is below.
+    #[must_use]
+    pub fn changes_others(&self) -> bool {
+        let mut warnings = self.warnings.iter();
+        warnings.any(|warning| matches!(warning, Warning::SharedBase { .. }))
     }
 
     /// Looks up who else uses the files that are changed.

@@ -98,7 +98,7 @@ fn notes(plan: &Plan, space: Option<HostSpace>) -> Vec<Fact> {
     let traps = plan
         .warnings
         .iter()
-        .map(|warning: &Warning| note(describe::warning(warning), Tone::Warning));
+        .map(|warning: &Warning| note(describe::warning(warning), tone(warning)));
     let others = plan
         .notes
         .iter()
@@ -108,6 +108,14 @@ fn notes(plan: &Plan, space: Option<HostSpace>) -> Vec<Fact> {
         .chain(traps)
         .chain(others)
         .collect()
+}
+
+/// What breaks other images is as bad as what is lost.
+fn tone(warning: &Warning) -> Tone {
+    match warning {
+        Warning::SharedBase { .. } => Tone::Bad,
+        _ => Tone::Warning,
+    }
 }
 
 /// What the user need not worry about.
@@ -312,6 +320,17 @@ mod tests {
         assert_eq!(notes[0].title, "The data is lost.");
         assert_eq!(notes[2].tone, Tone::Warning);
         assert_eq!(assurances(&plan, None).len(), 0);
+    }
+
+    #[test]
+    fn what_breaks_others_is_bad_and_not_the_default() {
+        let mut plan = plan();
+        plan.warnings = vec![Warning::SharedBase {
+            base: "/b".into(),
+            dependents: vec!["/o".into()],
+        }];
+        assert!(plan.is_destructive());
+        assert_eq!(notes(&plan, None)[0].tone, Tone::Bad);
     }
 
     #[test]

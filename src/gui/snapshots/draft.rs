@@ -68,6 +68,13 @@ pub(super) fn apply(subject: Subject, snapshot: Snapshot, safety: String) -> Dra
             Phrase::new(gettext_noop("Set the disk back to {snapshot}"))
                 .text("snapshot", &snapshot.name),
         ];
+        plan.warnings = warning::of_changed_base(&subject.path, &[])
+            .into_iter()
+            .collect();
+        if plan.changes_others() {
+            let named = Phrase::new(gettext_noop("Set {name} Back"));
+            plan.confirm = named.text("name", subject.name());
+        }
         plan.writes = vec![subject.path.clone()];
         plan.by_hand = vec![
             by_hand(&subject, "-c", &safety),

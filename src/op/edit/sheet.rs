@@ -61,6 +61,9 @@ pub fn sheet(
     plan.can_be_undone = true;
     // Overlays hold what they changed, over blocks that are elsewhere by then.
     plan.warnings = of_changed_base(path, &[]).into_iter().collect();
+    if plan.destroys.is_empty() && plan.changes_others() {
+        plan.confirm = Phrase::new(gettext_noop("Apply to {name}")).text("name", &name);
+    }
     plan.notes.clone_from(&draft.notes);
     plan.writes = vec![path.to_path_buf()];
     plan.space = Some(space(path, format, contents, &draft));
@@ -425,6 +428,9 @@ fn length(range: &Range<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Control;
+    use crate::image::Qcow2Options;
+    use crate::op::create::{NewImage, create, overlay};
     use crate::op::edit::fixture::two_ext4;
 
     fn edits(texts: &[&str]) -> Vec<Edit> {
@@ -491,6 +497,29 @@ mod tests {
             twin,
             "# platter-img edit --yes --op 'label 1 two words' /vm/a.raw"
         );
+    }
+
+    #[test]
+    fn who_has_overlays_names_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("base.qcow2");
+        let top = folder.path().join("top.qcow2");
+        let options = Qcow2Options {
+            size: MIB,
+            ..Qcow2Options::default()
+        };
+        let control = Control::new();
+        create(&base, &NewImage::Qcow2(options), &control).unwrap();
+        let options = overlay(&top, "base.qcow2", Some(Format::Qcow2)).unwrap();
+        create(&top, &NewImage::Qcow2(options), &control).unwrap();
+        let plan = |path: &Path| {
+            let edits = edits(&["resize 2 300M"]);
+            sheet(path, Format::Qcow2, &two_ext4(), &edits).unwrap()
+        };
+        assert!(plan(&base).is_destructive());
+        assert_eq!(plan(&base).confirm.to_string(), "Apply to base.qcow2");
+        assert!(!plan(&top).is_destructive());
+        assert_eq!(plan(&top).confirm.to_string(), "Apply");
     }
 
     #[test]
