@@ -33,6 +33,8 @@ pub(crate) struct Fact {
     pub(crate) tone: Tone,
     /// An image that activating the row opens.
     pub(crate) opens: Option<PathBuf>,
+    /// A button at its end: its label with mnemonic, and its action.
+    pub(crate) offers: Option<(String, &'static str)>,
 }
 
 impl Fact {

@@ -29,6 +29,8 @@ pub(super) struct Row {
     pub(super) label: String,
     /// Where it begins, in bytes.
     pub(super) start: u64,
+    /// Where it began, where pending edits move it.
+    pub(super) was_start: Option<u64>,
     /// How long it is, in bytes.
     pub(super) size: u64,
     /// How long it was, where pending edits change that.
@@ -92,7 +94,8 @@ fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>, smallest: 
         .zip(partition)
         .and_then(|(draft, partition)| draft.change_of(partition));
     let before = change.and_then(|change| change.before.as_ref());
-    let before = before.map(|before| before.end - before.start);
+    let start_before = before.map(|before| before.start);
+    let size_before = before.map(|before| before.end - before.start);
     let file_system = file_system_of(contents, stretch.kind);
     Row {
         colour: stretch.colour,
@@ -104,8 +107,9 @@ fn row(contents: &Contents, stretch: &Stretch, draft: Option<&Draft>, smallest: 
             .or_else(|| partition?.name.clone())
             .unwrap_or_default(),
         start: stretch.range.start,
+        was_start: start_before.filter(|before| *before != stretch.range.start),
         size: stretch.size(),
-        was: before.filter(|before| *before != stretch.size()),
+        was: size_before.filter(|before| *before != stretch.size()),
         used: stretch.used.zip(stretch.used_fraction()),
         least: change.and_then(|change| least(change, smallest)),
         alignment: partition
@@ -298,7 +302,7 @@ fn file_system_facts(found: &FileSystem) -> Vec<Fact> {
 
 /// What is wrong with the table, in words.
 pub(super) fn damage(table: &PartitionTable) -> FactGroup {
-    let facts = table
+    let mut facts: Vec<Fact> = table
         .damage
         .iter()
         .map(|damage| {
@@ -317,6 +321,10 @@ pub(super) fn damage(table: &PartitionTable) -> FactGroup {
                 })
         })
         .collect();
+    // One repair mends all of it.
+    if let (TableKind::Gpt, Some(first)) = (table.kind, facts.first_mut()) {
+        first.offers = Some((gettext("Re_pair GPT"), "partition.repair-gpt"));
+    }
     FactGroup::new(String::new(), facts)
 }
 

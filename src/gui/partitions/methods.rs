@@ -84,7 +84,17 @@ impl Partitions {
         sender: &ComponentSender<Self>,
     ) {
         match input {
-            PaneInput::Show(document) => self.document = Some(document),
+            PaneInput::Show(document) => {
+                // What is selected on one disk says nothing of another.
+                if self
+                    .document
+                    .as_ref()
+                    .is_some_and(|shown| shown.id != document.id)
+                {
+                    self.selected = None;
+                }
+                self.document = Some(document);
+            }
             PaneInput::Clear => {
                 self.document = None;
                 self.smallest.forget();

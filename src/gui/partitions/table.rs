@@ -198,8 +198,8 @@ fn columns(folded: &Rc<Cell<bool>>) -> [gtk::ColumnViewColumn; 8] {
             text(&row.file_system).upcast()
         }),
         column(&gettext("Label"), |row| text(&row.label).upcast()),
-        column(&gettext("Start"), |row| size(row.start).upcast()),
-        column(&gettext("Size"), size_cell),
+        column(&gettext("Start"), |row| place(row.start, row.was_start)),
+        column(&gettext("Size"), |row| place(row.size, row.was)),
         column(&gettext("Used"), used_cell),
         column(&gettext("Can shrink to"), least_cell),
         column(&gettext("Alignment"), alignment_cell),
@@ -267,10 +267,10 @@ fn size(bytes: u64) -> gtk::Label {
         .build()
 }
 
-/// The size, and what it was before the pending edits.
-fn size_cell(row: &Row) -> gtk::Widget {
-    let label = size(row.size);
-    let Some(was) = row.was else {
+/// Where it begins or how long it is, and what that was before the pending edits.
+fn place(bytes: u64, was: Option<u64>) -> gtk::Widget {
+    let label = size(bytes);
+    let Some(was) = was else {
         return label.upcast();
     };
     label.add_css_class("heading");

@@ -94,6 +94,16 @@ impl FactList {
         if fact.opens.is_some() {
             row.add_suffix(&icon("go-next-symbolic", "dim-label"));
         }
+        if let Some((label, action)) = &fact.offers {
+            row.add_suffix(
+                &gtk::Button::builder()
+                    .label(label)
+                    .use_underline(true)
+                    .action_name(*action)
+                    .valign(gtk::Align::Center)
+                    .build(),
+            );
+        }
         a11y::name(&row, &fact.title);
         a11y::describe(&row, &spoken(fact));
         self.connect(&row, fact);
