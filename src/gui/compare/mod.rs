@@ -58,6 +58,8 @@ impl Component for CompareForm {
             #[name = "list"]
             add = &adw::ComboRow {
                 set_title: &gettext("With"),
+                set_use_markup: false,
+                set_use_subtitle: true,
                 connect_selected_notify => CompareInput::Changed,
             },
             add = model.file_row.widget(),

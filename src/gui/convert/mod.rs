@@ -76,6 +76,8 @@ impl Component for ConvertForm {
                 #[name = "device"]
                 add = &adw::ComboRow {
                     set_title: &gettext("Device"),
+                    set_use_markup: false,
+                    set_use_subtitle: true,
                     set_model: Some(&methods::devices(&model.devices)),
                     connect_selected_notify => ConvertInput::DeviceChosen,
                 },
@@ -87,6 +89,8 @@ impl Component for ConvertForm {
                 #[name = "format"]
                 add = &adw::ComboRow {
                     set_title: &gettext("Format"),
+                    set_use_markup: false,
+                    set_use_subtitle: true,
                     set_model: Some(&image_choices::list(&image_choices::formats())),
                     connect_selected_notify => ConvertInput::FormatChosen,
                 },

@@ -51,7 +51,7 @@ pub(crate) fn operation_error(error: &Error) -> String {
     } else {
         match error.kind() {
             ErrorKind::NotFound if !name.is_empty() => gettext("“{name}” does not exist any more."),
-            ErrorKind::PermissionDenied => gettext("You may not change “{name}”."),
+            ErrorKind::PermissionDenied => gettext("You do not have permission to use “{name}”."),
             ErrorKind::Locked => gettext("“{name}” is in use: {reason}."),
             ErrorKind::Corrupt => gettext("“{name}” is damaged: {reason}."),
             ErrorKind::Io => gettext("Reading or writing “{name}” failed: {reason}."),

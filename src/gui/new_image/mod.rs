@@ -80,6 +80,8 @@ impl Component for NewImageForm {
                 #[name = "purpose"]
                 add = &adw::ComboRow {
                     set_title: &gettext("For"),
+                    set_use_markup: false,
+                    set_use_subtitle: true,
                     set_model: Some(&choices::list(&choices::purposes())),
                     set_visible: model.backing.is_none(),
                     connect_selected_notify => NewImageInput::PurposeChosen,

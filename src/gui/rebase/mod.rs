@@ -87,10 +87,13 @@ impl Component for RebaseForm {
             set_spacing: 18,
 
             adw::PreferencesGroup {
+                set_description: Some(&gettext("From the same folder, the likeliest first")),
+
                 #[name = "candidates"]
                 add = &adw::ComboRow {
                     set_title: &gettext("Backing file"),
-                    set_subtitle: &gettext("From the same folder, the likeliest first"),
+                    set_use_markup: false,
+                    set_use_subtitle: true,
                     connect_selected_notify => RebaseInput::Changed,
                 },
                 add = model.file_row.widget(),
