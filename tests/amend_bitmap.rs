@@ -410,11 +410,20 @@ fn enabled_bitmaps_record_writes() {
     ];
     assert_eq!(dirty(&path, "d"), expected);
     common::run(tool("qemu-img").arg("check").arg(&path));
+    let given_up = path.with_file_name("given-up.qcow2");
     {
         let chain = Chain::open(&path, &options).unwrap();
         let writer = chain.writer(0).unwrap();
-        writer.write_at(&[7; 1000], GuestOffset(0)).unwrap();
+        writer.write_at(&[7; 1000], GuestOffset(9 << 20)).unwrap();
+        // What a crash leaves; who only gives up leaves more.
+        std::fs::copy(&path, &given_up).unwrap();
     }
+    std::fs::rename(&path, path.with_extension("new")).unwrap();
+    std::fs::rename(&given_up, &path).unwrap();
+    std::fs::rename(path.with_extension("new"), &given_up).unwrap();
+    assert!(!state(&given_up));
+    let written = 9 << 20..(9 << 20) + 65_536;
+    assert_eq!(dirty(&given_up, "d").last(), Some(&written));
     assert!(state(&path));
     let said = run(
         tool("qemu-img"),

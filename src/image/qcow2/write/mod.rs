@@ -229,6 +229,16 @@ impl Qcow2Writer {
     }
 }
 
+impl Drop for Qcow2Writer {
+    /// Who gives up in the middle leaves bitmaps that can be believed, where the disk allows it.
+    fn drop(&mut self) {
+        // After a panic, what is in memory may be half of something.
+        if !self.state.is_poisoned() && self.lock().has_marked_bitmaps() {
+            let _ = ImageWriter::flush(self);
+        }
+    }
+}
+
 impl ImageWriter for Qcow2Writer {
     fn format(&self) -> Format {
         Format::Qcow2

@@ -74,6 +74,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether bitmaps on disk are marked by us.
+    pub(super) fn has_marked_bitmaps(&self) -> bool {
+        self.tracking.is_marked
+    }
+
     /// Stores what was recorded in all enabled bitmaps, and takes their marks away; durable on
     /// return. Guest data must be durable already.
     ///
