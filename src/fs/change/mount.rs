@@ -1,8 +1,11 @@
-//! How a file that this process serves is opened: by a mount that has no place in any folder.
+//! How files that this process serves are reached: by a mount that has no place in any folder.
+//!
+//! This process itself asks for nothing there, only tools do. Were it killed while it waits for its own
+//! answer, it would wait for ever: the kernel gives up on a server when the last of its threads ends.
 //!
 //! Who may mount makes one that never had a place, so nothing is left whenever this process is
 //! killed. Everybody else asks `fusermount3`, which mounts on a folder; there the mount is detached as
-//! soon as the file is open. Who is killed between the two leaves a folder on which a dead file
+//! soon as its folder is open. Who is killed between the two leaves a folder on which a dead file
 //! system is mounted, and the next process of Platter that needs a window removes it.
 
 use std::ffi::OsStr;
@@ -32,20 +35,20 @@ const SOURCE: &str = "platter";
 const PREFIX: &str = ".platter-";
 const SUFFIX: &str = ".window";
 
-/// Has a file system answer the kernel, on a thread of its own, until nobody has a file of it open any
-/// more, and opens its file `name`, for nothing but to be opened again.
+/// Has a file system answer the kernel, on a thread of its own, until nobody holds anything of it any
+/// more, and answers its folder, for nothing but to open files in it by name.
 ///
 /// # Errors
 /// When the host has no FUSE, or not for us. Nothing is left behind then.
-pub(super) fn open<S>(served: impl Fn() -> S, name: &str) -> io::Result<File>
+pub(super) fn open<S>(served: impl Fn() -> S) -> io::Result<File>
 where
     S: Filesystem + Send + 'static,
 {
     // Not allowed, or a kernel older than 5.2.
-    without_place(served(), name).or_else(|_| on_folder(served(), name))
+    without_place(served()).or_else(|_| on_folder(served()))
 }
 
-fn without_place<S>(served: S, name: &str) -> io::Result<File>
+fn without_place<S>(served: S) -> io::Result<File>
 where
     S: Filesystem + Send + 'static,
 {
@@ -77,12 +80,10 @@ where
         SessionACL::Owner,
         Config::default(),
     )?)?;
-    // The mount goes with its last file.
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(&mount, name, flags, Mode::empty())?.into())
+    Ok(mount.into())
 }
 
-fn on_folder<S>(served: S, name: &str) -> io::Result<File>
+fn on_folder<S>(served: S) -> io::Result<File>
 where
     S: Filesystem + Send + 'static,
 {
@@ -105,14 +106,14 @@ where
     let mut session = Session::new(served, folder.path(), &config)?;
     let mut unmounter = session.unmount_callable();
     serve(session)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(CWD, folder.path().join(name), flags, Mode::empty());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = openat(CWD, folder.path(), flags, Mode::empty());
     // With root rights that is it; without, the second asks `fusermount3`.
     let _ = unmount(folder.path(), UnmountFlags::DETACH);
     let _ = unmounter.unmount();
     // A folder that is still mounted on cannot be removed.
     folder.close()?;
-    Ok(file?.into())
+    Ok(root?.into())
 }
 
 /// It ends when the kernel knows of nobody any more who has a file.

@@ -1,8 +1,8 @@
 //! A window on one partition for a tool to work in: a file that FUSE serves, whose changes go to an
 //! [`Overlay`].
 //!
-//! The file has no place in any folder (`mount`). Tools get it as their standard input, and
-//! `/proc/self/fd/0` as its name. So when this process is killed, no mount is left, and a tool that
+//! The file has no place in any folder (`mount`). Tools get what it is in as their standard input, and
+//! `/proc/self/fd/0/usr` as its name. So when this process is killed, no mount is left, and a tool that
 //! still runs fails at its next read.
 
 use std::ffi::OsStr;
@@ -38,8 +38,8 @@ const MOST: u64 = MIB;
 #[derive(Debug)]
 pub(super) struct Window {
     overlay: Arc<Overlay>,
-    /// Good for nothing but to be opened again by its name.
-    file: File,
+    /// Good for nothing but to open the file in it by name, which tools do.
+    folder: File,
 }
 
 impl Window {
@@ -48,8 +48,8 @@ impl Window {
     /// # Errors
     /// When the host has no FUSE, or not for us. Nothing is left behind then.
     pub(super) fn open(overlay: Arc<Overlay>) -> io::Result<Self> {
-        let file = mount::open(|| Served(Arc::clone(&overlay)), NAME)?;
-        Ok(Self { overlay, file })
+        let folder = mount::open(|| Served(Arc::clone(&overlay)))?;
+        Ok(Self { overlay, folder })
     }
 
     /// What the window shows.
@@ -57,18 +57,18 @@ impl Window {
         &self.overlay
     }
 
-    /// The file as the standard input of a tool.
+    /// The folder of the file as the standard input of a tool.
     ///
     /// # Errors
     /// As `dup(2)`.
     pub(super) fn input(&self) -> Result<File> {
-        let file = self.file.try_clone();
-        file.map_err(|error| Error::io("cannot hand a window on", error))
+        let folder = self.folder.try_clone();
+        folder.map_err(|error| Error::io("cannot hand a window on", error))
     }
 
-    /// How a tool calls its standard input.
+    /// How a tool calls the file in its standard input.
     pub(super) fn path() -> &'static Path {
-        Path::new("/proc/self/fd/0")
+        Path::new("/proc/self/fd/0/usr")
     }
 }
 
