@@ -19,11 +19,14 @@ def unnamed():
     found = {}
     for descriptor in glob.glob("/proc/[0-9]*/fd/*"):
         try:
-            target, status = os.readlink(descriptor), os.stat(descriptor)
+            folder, name = os.path.split(os.readlink(descriptor))
+            # Others may hold files that answer nobody.
+            if folder != os.path.realpath(sys.argv[1]) or not name.endswith(" (deleted)"):
+                continue
+            status = os.stat(descriptor)
         except OSError:  # closed meanwhile
             continue
-        folder, name = os.path.split(target)
-        if folder == os.path.realpath(sys.argv[1]) and name.endswith(" (deleted)") and status.st_nlink == 0:
+        if status.st_nlink == 0:
             found[status.st_dev, status.st_ino] = descriptor
     return list(found.values())
 
