@@ -101,7 +101,10 @@ impl Disk {
 
     fn messages(&self) -> Vec<String> {
         let damage = self.read().damage;
-        damage.into_iter().map(|damage| damage.message).collect()
+        damage
+            .into_iter()
+            .map(|damage| damage.message.to_string())
+            .collect()
     }
 
     /// Reads the table and compares it with what `sfdisk --json` says of the same file.
@@ -413,7 +416,7 @@ fn damaged_copies_are_read_around() {
         disk.overwrite(2 * sector_size + 33, &[0x77]);
         let table = disk.read();
         assert_eq!(table.partitions[0].range, whole.partitions[0].range);
-        let message = &table.damage[0].message;
+        let message = table.damage[0].message.to_string();
         assert!(message.starts_with("primary GPT is damaged: checksum of its entries"));
         assert!(!table.damage[0].serious);
 
@@ -447,7 +450,12 @@ fn a_gpt_with_both_arrays_damaged_is_shown_with_a_warning() {
     let table = disk.read();
     assert_eq!(table.partitions.len(), 4);
     assert!(table.damage.iter().any(|damage| damage.serious));
-    assert!(table.damage[0].message.ends_with("it is used all the same"));
+    assert!(
+        table.damage[0]
+            .message
+            .to_string()
+            .ends_with("it is used all the same")
+    );
 }
 
 #[test]

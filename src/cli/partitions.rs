@@ -82,7 +82,7 @@ fn write_damage(text: &mut String, damage: &[Damage]) {
     } in damage
     {
         let degree = if *serious { "serious" } else { "harmless" };
-        let _ = writeln!(text, "  {degree}: {}", for_terminal(message));
+        let _ = writeln!(text, "  {degree}: {}", for_terminal(&message.to_string()));
     }
 }
 
@@ -251,7 +251,7 @@ fn content_json(volume: &Volume) -> Option<Value> {
 
 fn damage_json(damage: &Damage) -> Value {
     json!({
-        "message": damage.message,
+        "message": damage.message.to_string(),
         "offset": damage.offset,
         "serious": damage.serious,
     })

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Damage, Partition, Role};
-use crate::units::ByteSize;
+use crate::phrase::{Phrase, gettext_noop};
 
 /// Findings told one by one; a table with more is broken anyway.
 const LIMIT: usize = 64;
@@ -17,16 +17,16 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Something that does not change which partitions there are.
-    pub(super) fn note(&mut self, offset: u64, message: impl Into<String>) {
-        self.push(offset, message.into(), false);
+    pub(super) fn note(&mut self, offset: u64, message: Phrase) {
+        self.push(offset, message, false);
     }
 
     /// Something that makes partitions wrong or missing.
-    pub(super) fn serious(&mut self, offset: u64, message: impl Into<String>) {
-        self.push(offset, message.into(), true);
+    pub(super) fn serious(&mut self, offset: u64, message: Phrase) {
+        self.push(offset, message, true);
     }
 
-    fn push(&mut self, offset: u64, message: String, serious: bool) {
+    fn push(&mut self, offset: u64, message: Phrase, serious: bool) {
         if self.list.len() == LIMIT {
             self.untold += 1;
             return;
@@ -43,19 +43,21 @@ impl Findings {
     pub(super) fn judge_ranges(&mut self, partitions: &[Partition], disk_size: u64) {
         for partition in partitions {
             let Range { start, end } = partition.range;
-            let number = partition.number;
+            let number = u64::from(partition.number);
             if start >= disk_size {
-                let behind = ByteSize(start - disk_size);
-                self.serious(
-                    start,
-                    format!("partition {number} begins {behind} behind the end of the disk"),
-                );
+                let message = Phrase::new(gettext_noop(
+                    "partition {number} begins {size} behind the end of the disk",
+                ))
+                .count("number", number)
+                .size("size", start - disk_size);
+                self.serious(start, message);
             } else if end > disk_size {
-                let behind = ByteSize(end - disk_size);
-                self.serious(
-                    start,
-                    format!("partition {number} ends {behind} behind the end of the disk"),
-                );
+                let message = Phrase::new(gettext_noop(
+                    "partition {number} ends {size} behind the end of the disk",
+                ))
+                .count("number", number)
+                .size("size", end - disk_size);
+                self.serious(start, message);
             }
         }
         // An extended partition contains its logical ones by design: two sweeps.
@@ -70,12 +72,12 @@ impl Findings {
                 && before.range.end > partition.range.start
             {
                 let shared = before.range.end.min(partition.range.end) - partition.range.start;
-                let message = format!(
-                    "partitions {} and {} overlap by {}",
-                    before.number,
-                    partition.number,
-                    ByteSize(shared)
-                );
+                let message = Phrase::new(gettext_noop(
+                    "partitions {first} and {second} overlap by {size}",
+                ))
+                .count("first", u64::from(before.number))
+                .count("second", u64::from(partition.number))
+                .size("size", shared);
                 if !self.list.iter().any(|damage| damage.message == message) {
                     self.serious(partition.range.start, message);
                 }
@@ -90,7 +92,8 @@ impl Findings {
     pub(super) fn finish(mut self) -> Vec<Damage> {
         if self.untold > 0 {
             self.list.push(Damage {
-                message: format!("{} more findings of this kind", self.untold),
+                message: Phrase::new(gettext_noop("{number} more findings of this kind"))
+                    .count("number", self.untold as u64),
                 offset: 0,
                 serious: true,
             });

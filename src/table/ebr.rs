@@ -7,6 +7,7 @@ use super::damage::Findings;
 use super::mbr::{Entry, Layout, entries};
 use super::{Partition, Role};
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::Storage;
 
 /// Boot records followed in one table. Linux stops at 100, fdisk at 60.
@@ -95,31 +96,34 @@ impl Chain<'_> {
     fn may_read(&mut self, at: u64, container: std::ops::Range<u64>) -> bool {
         let offset = at * self.layout.sector_size;
         if at == 0 {
-            self.findings
-                .serious(446, "the extended partition begins at the MBR itself");
+            let message = Phrase::new(gettext_noop(
+                "the extended partition begins at the MBR itself",
+            ));
+            self.findings.serious(446, message);
             return false;
         }
         if !container.contains(&at) {
-            self.findings.serious(
-                offset,
-                format!(
-                    "a link of the logical partitions leads out of the extended one, to sector {at}"
-                ),
-            );
+            let message = Phrase::new(gettext_noop(
+                "a link of the logical partitions leads out of the extended one, to sector {sector}",
+            ));
+            self.findings
+                .serious(offset, message.text("sector", at.to_string()));
             return false;
         }
         if self.seen.len() == LIMIT {
-            self.findings.serious(
-                offset,
-                format!("more than {LIMIT} logical partitions: the rest is not shown"),
-            );
+            let message = Phrase::new(gettext_noop(
+                "more than {number} logical partitions: the rest is not shown",
+            ));
+            self.findings
+                .serious(offset, message.count("number", LIMIT as u64));
             return false;
         }
         if !self.seen.insert(at) {
-            self.findings.serious(
-                offset,
-                format!("the list of logical partitions runs in a circle at sector {at}"),
-            );
+            let message = Phrase::new(gettext_noop(
+                "the list of logical partitions runs in a circle at sector {sector}",
+            ));
+            self.findings
+                .serious(offset, message.text("sector", at.to_string()));
             return false;
         }
         true
@@ -131,10 +135,11 @@ impl Chain<'_> {
         self.disk.read_padded_at(&mut sector, offset)?;
         let record = entries(&sector)?;
         if record.is_none() {
-            self.findings.serious(
-                offset,
-                format!("the boot record of logical partitions in sector {at} has no signature"),
-            );
+            let message = Phrase::new(gettext_noop(
+                "the boot record of logical partitions in sector {sector} has no signature",
+            ));
+            self.findings
+                .serious(offset, message.text("sector", at.to_string()));
         }
         Ok(record)
     }
@@ -149,22 +154,18 @@ impl Chain<'_> {
             partition.role = Role::Logical;
             let sector_size = self.layout.sector_size;
             if partition.range.start < (at + 1) * sector_size {
-                self.findings.serious(
-                    partition.range.start,
-                    format!(
-                        "logical partition {} covers the record that describes it",
-                        partition.number
-                    ),
-                );
+                let message = Phrase::new(gettext_noop(
+                    "logical partition {number} covers the record that describes it",
+                ));
+                let message = message.count("number", u64::from(partition.number));
+                self.findings.serious(partition.range.start, message);
             }
             if partition.range.end > end.saturating_mul(sector_size) {
-                self.findings.serious(
-                    partition.range.start,
-                    format!(
-                        "logical partition {} reaches out of the extended one",
-                        partition.number
-                    ),
-                );
+                let message = Phrase::new(gettext_noop(
+                    "logical partition {number} reaches out of the extended one",
+                ));
+                let message = message.count("number", u64::from(partition.number));
+                self.findings.serious(partition.range.start, message);
             }
             self.next_number += 1;
             self.partitions.push(partition);

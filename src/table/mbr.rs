@@ -4,8 +4,9 @@ use super::damage::Findings;
 use super::{Partition, PartitionTable, PartitionType, Role, TableKind, ebr, sort, types};
 use crate::codec::Fields;
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::Storage;
-use crate::units::{ByteSize, align_down};
+use crate::units::align_down;
 
 /// Sectors that the 32-bit fields of an MBR can address.
 const ADDRESSABLE_SECTORS: u64 = 1 << 32;
@@ -244,8 +245,7 @@ pub(super) fn read(
         if boot.signed && !boot.is_file_system && boot.ordinary().next().is_some() {
             findings.note(
                 446,
-                "the first sector ends in the boot signature 55 AA, but its partition entries \
-                 make no sense",
+                Phrase::new(gettext_noop("the first sector ends in the boot signature 55 AA, but its partition entries make no sense")),
             );
         }
         return Ok(no_table(disk_size, findings));
@@ -265,10 +265,8 @@ pub(super) fn read(
         partitions.push(partition);
     }
     if containers.len() > 1 {
-        findings.note(
-            446,
-            format!("{} extended partitions instead of one", containers.len()),
-        );
+        let message = Phrase::new(gettext_noop("{number} extended partitions instead of one"));
+        findings.note(446, message.count("number", containers.len() as u64));
     }
     ebr::read(disk, &containers, layout, &mut partitions, &mut findings)?;
     sort(&mut partitions);
@@ -277,14 +275,10 @@ pub(super) fn read(
 
     let reach = ADDRESSABLE_SECTORS * layout.sector_size;
     if disk_size > reach {
-        findings.note(
-            446,
-            format!(
-                "an MBR reaches only {} of this {} disk",
-                ByteSize(reach),
-                ByteSize(disk_size)
-            ),
-        );
+        let message = Phrase::new(gettext_noop(
+            "an MBR reaches only {reach} of this {size} disk",
+        ));
+        findings.note(446, message.size("reach", reach).size("size", disk_size));
     }
     let usable_end = align_down(disk_size, layout.sector_size).min(reach);
     Ok(PartitionTable {
@@ -338,7 +332,8 @@ fn judge_active(partitions: &[Partition], findings: &mut Findings) {
         .filter(|partition| partition.active && partition.role != Role::Logical)
         .count();
     if active > 1 {
-        findings.note(446, format!("{active} partitions are marked active"));
+        let message = Phrase::new(gettext_noop("{number} partitions are marked active"));
+        findings.note(446, message.count("number", active as u64));
     }
 }
 

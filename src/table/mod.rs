@@ -24,6 +24,7 @@ pub use encode::{TableWrite, encode, write};
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::Storage;
 
 /// Which table a disk has.
@@ -128,7 +129,7 @@ impl Partition {
 pub struct Damage {
     /// A sentence without final stop: "backup GPT is not at the end of the disk: the disk has
     /// grown by 5 GiB".
-    pub message: String,
+    pub message: Phrase,
     /// Where on the disk.
     pub offset: u64,
     /// Partitions may be wrong or missing because of it; otherwise the table works as it is.
@@ -194,9 +195,7 @@ pub fn read(disk: &dyn Storage) -> Result<PartitionTable> {
     let mut table = mbr::read(disk, disk_size, &boot)?;
     if table.kind == TableKind::Mbr && copies.is_some_and(|copies| copies.any_good()) {
         table.damage.push(Damage {
-            message: "a GPT is on the disk too, but the MBR has no protective partition for it: \
-                      Linux reads the MBR"
-                .to_owned(),
+            message: Phrase::new(gettext_noop("a GPT is on the disk too, but the MBR has no protective partition for it: Linux reads the MBR")),
             offset: 0,
             serious: false,
         });

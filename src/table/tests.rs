@@ -33,7 +33,10 @@ impl Disk {
 
     fn messages(&self) -> Vec<String> {
         let damage = self.read().damage;
-        damage.into_iter().map(|damage| damage.message).collect()
+        damage
+            .into_iter()
+            .map(|damage| damage.message.to_string())
+            .collect()
     }
 
     /// A GPT of 128 entries, both copies, with `partitions` as first and last sectors.
@@ -102,7 +105,7 @@ fn hostile_gpt_headers_are_named_and_cost_nothing() {
         disk.seal(SECTOR);
         let table = disk.read();
         assert_eq!(table.partitions.len(), 1, "the backup is read: {expected}");
-        let message = &table.damage[0].message;
+        let message = table.damage[0].message.to_string();
         assert!(message.contains(expected), "{message}");
         assert!(message.ends_with("; the backup is used"));
     }
@@ -116,7 +119,12 @@ fn both_copies_gone() {
     assert_eq!(table.kind, TableKind::Gpt);
     assert!(table.partitions.is_empty() && table.regions().is_empty());
     assert!(table.damage[0].serious);
-    assert!(table.damage[0].message.contains("the partitions are lost"));
+    assert!(
+        table.damage[0]
+            .message
+            .to_string()
+            .contains("the partitions are lost")
+    );
 }
 
 #[test]
@@ -198,7 +206,12 @@ fn loops_of_logical_partitions_end() {
         }
         let table = disk.read();
         assert_eq!(table.damage.len(), 1, "{:?}", table.damage);
-        assert!(table.damage[0].message.contains("runs in a circle"));
+        assert!(
+            table.damage[0]
+                .message
+                .to_string()
+                .contains("runs in a circle")
+        );
         assert!(table.damage[0].serious);
         assert_eq!(table.partitions.len(), 1 + links.len());
     }
@@ -235,7 +248,12 @@ fn thousands_of_logical_partitions_are_cut_off() {
     let table = disk.read();
     assert_eq!(table.partitions.len(), 257);
     assert_eq!(table.partitions[256].number, 260);
-    assert!(table.damage[0].message.starts_with("more than 256 logical"));
+    assert!(
+        table.damage[0]
+            .message
+            .to_string()
+            .starts_with("more than 256 logical")
+    );
 }
 
 #[test]
@@ -281,7 +299,12 @@ fn boot_code_is_no_table() {
     disk.put(446, &[0xb8; 64]).put(510, &[0x55, 0xaa]);
     let table = disk.read();
     assert_eq!(table.kind, TableKind::None);
-    assert!(table.damage[0].message.contains("make no sense"));
+    assert!(
+        table.damage[0]
+            .message
+            .to_string()
+            .contains("make no sense")
+    );
     assert_eq!(Disk::new(0).read().kind, TableKind::None);
     assert_eq!(Disk::new(1).read().kind, TableKind::None);
 }

@@ -352,9 +352,10 @@ fn findings(document: &Document, info: &ImageInfo) -> Vec<Fact> {
 
 fn content_findings(contents: &Contents) -> Vec<Fact> {
     let table = contents.table.damage.iter().map(|damage| {
+        let message = describe::sentence(&damage.message);
         Fact::new(gettext("Partition table"), "")
-            .subtitle(&damage.message)
-            .copying(&damage.message)
+            .subtitle(&message)
+            .copying(&message)
             .tone(if damage.serious {
                 Tone::Bad
             } else {

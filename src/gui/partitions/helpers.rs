@@ -311,9 +311,10 @@ pub(super) fn damage(table: &PartitionTable) -> FactGroup {
             } else {
                 gettext("The partition table is not as it should be")
             };
+            let message = describe::sentence(&damage.message);
             Fact::new(title, "")
-                .subtitle(&damage.message)
-                .copying(&damage.message)
+                .subtitle(&message)
+                .copying(&message)
                 .tone(if damage.serious {
                     Tone::Bad
                 } else {

@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 use super::header::{Copy, guid};
 use crate::codec::{Fields, utf16le};
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::table::damage::Findings;
 use crate::table::{Partition, PartitionType, Role, types};
 
@@ -34,10 +35,13 @@ pub(super) fn partitions(
         }
         let (first, last) = (fields.le64(32)?, fields.le64(40)?);
         let Some(range) = bytes(first, last, sector_size) else {
-            findings.serious(
-                at,
-                format!("partition {number} claims sectors {first} to {last}: left out"),
-            );
+            let message = Phrase::new(gettext_noop(
+                "partition {number} claims sectors {first} to {last}: left out",
+            ))
+            .count("number", u64::from(number))
+            .text("first", first.to_string())
+            .text("last", last.to_string());
+            findings.serious(at, message);
             continue;
         };
         judge_place(copy, number, first, last, at, findings);
@@ -72,14 +76,8 @@ fn bytes(first: u64, last: u64, sector_size: u64) -> Option<Range<u64>> {
 fn judge_place(copy: &Copy, number: u32, first: u64, last: u64, at: u64, findings: &mut Findings) {
     let header = &copy.header;
     if first < header.first_usable || last > header.last_usable {
-        findings.serious(
-            at,
-            format!(
-                "partition {number} (sectors {first} to {last}) is not within the usable sectors \
-                 {} to {}",
-                header.first_usable, header.last_usable
-            ),
-        );
+        let message = Phrase::new(gettext_noop("partition {number} (sectors {first} to {last}) is not within the usable sectors {least} to {most}")).count("number", u64::from(number)).text("first", first.to_string()).text("last", last.to_string()).text("least", header.first_usable.to_string()).text("most", header.last_usable.to_string());
+        findings.serious(at, message);
     }
 }
 
@@ -91,13 +89,13 @@ fn judge_guids(partitions: &[Partition], array_at: u64, findings: &mut Findings)
             continue;
         };
         if let Some(owner) = owners.insert(uuid, partition.number) {
-            findings.note(
-                array_at,
-                format!(
-                    "partitions {owner} and {} have the same GUID {uuid}",
-                    partition.number
-                ),
-            );
+            let message = Phrase::new(gettext_noop(
+                "partitions {first} and {second} have the same GUID {guid}",
+            ))
+            .count("first", u64::from(owner))
+            .count("second", u64::from(partition.number))
+            .text("guid", uuid);
+            findings.note(array_at, message);
         }
     }
 }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::codec::Fields;
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::Storage;
 
 /// Smallest header; larger ones only add reserved bytes.
@@ -32,7 +33,7 @@ pub(in crate::table) struct Copy {
     /// The entries, `entry_size` bytes each.
     pub(super) array: Vec<u8>,
     /// A checksum that does not match, in words. The copy may still be the best there is.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<Phrase>,
 }
 
 /// What stands where a copy should be.
@@ -41,7 +42,7 @@ pub(super) enum Found {
     /// A copy, right or nearly so.
     Copy(Copy),
     /// A header too damaged to be used, and why.
-    Unusable(String),
+    Unusable(Phrase),
     /// No header, or no such sector.
     Nothing,
 }
@@ -60,9 +61,9 @@ impl Found {
     }
 
     /// What is wrong with it; `None` for a good copy and for nothing at all.
-    pub(super) fn fault(&self) -> Option<&str> {
+    pub(super) fn fault(&self) -> Option<&Phrase> {
         match self {
-            Self::Copy(copy) => copy.fault.as_deref(),
+            Self::Copy(copy) => copy.fault.as_ref(),
             Self::Unusable(why) => Some(why),
             Self::Nothing => None,
         }
@@ -93,10 +94,13 @@ pub(super) fn read(
     };
     let length = u64::from(header.entry_count) * u64::from(header.entry_size);
     if length > MAX_ARRAY {
-        return Ok(Found::Unusable(format!(
-            "it claims {} entries of {} bytes, more than the limit of {MAX_ARRAY} bytes",
-            header.entry_count, header.entry_size
-        )));
+        let why = Phrase::new(gettext_noop(
+            "it claims {number} entries of {size} bytes, more than the limit of {limit} bytes",
+        ))
+        .text("number", header.entry_count.to_string())
+        .text("size", header.entry_size.to_string())
+        .text("limit", MAX_ARRAY.to_string());
+        return Ok(Found::Unusable(why));
     }
     let inside = header
         .entries_at
@@ -104,20 +108,22 @@ pub(super) fn read(
         .and_then(|start| start.checked_add(length))
         .is_some_and(|end| end <= disk_size);
     if !inside {
-        return Ok(Found::Unusable(format!(
-            "its entries in sector {} lie outside the disk",
-            header.entries_at
-        )));
+        let why = Phrase::new(gettext_noop(
+            "its entries in sector {sector} lie outside the disk",
+        ))
+        .text("sector", header.entries_at.to_string());
+        return Ok(Found::Unusable(why));
     }
     let mut array = vec![0; usize::try_from(length).unwrap_or(0)];
     disk.read_at(&mut array, header.entries_at * sector_size)?;
     let crc = crc32fast::hash(&array);
     let fault = fault.or_else(|| {
         (crc != header.entries_crc).then(|| {
-            format!(
-                "checksum of its entries is {crc:#010x} instead of {:#010x}",
-                header.entries_crc
-            )
+            Phrase::new(gettext_noop(
+                "checksum of its entries is {found} instead of {stored}",
+            ))
+            .text("found", format!("{crc:#010x}"))
+            .text("stored", format!("{:#010x}", header.entries_crc))
         })
     });
     Ok(Found::Copy(Copy {
@@ -129,8 +135,8 @@ pub(super) fn read(
 
 enum Parsed {
     Nothing,
-    Unusable(String),
-    Header(Header, Option<String>),
+    Unusable(Phrase),
+    Header(Header, Option<Phrase>),
 }
 
 fn parse(bytes: &[u8], sector: u64, sectors: u64) -> Result<Parsed> {
@@ -141,10 +147,13 @@ fn parse(bytes: &[u8], sector: u64, sectors: u64) -> Result<Parsed> {
     let header_size = fields.le32(12)?;
     let length = usize::try_from(header_size).unwrap_or(usize::MAX);
     if header_size < HEADER_SIZE || length > bytes.len() {
-        return Ok(Parsed::Unusable(format!(
-            "header size {header_size} is not within {HEADER_SIZE} to {}",
-            bytes.len()
-        )));
+        let why = Phrase::new(gettext_noop(
+            "header size {size} is not within {least} to {most}",
+        ))
+        .text("size", header_size.to_string())
+        .text("least", HEADER_SIZE.to_string())
+        .text("most", bytes.len().to_string());
+        return Ok(Parsed::Unusable(why));
     }
     let header = Header {
         alternate: fields.le64(32)?,
@@ -163,32 +172,49 @@ fn parse(bytes: &[u8], sector: u64, sectors: u64) -> Result<Parsed> {
     let mut covered = fields.slice(0, length)?.to_vec();
     covered[16..20].fill(0);
     let crc = crc32fast::hash(&covered);
-    let fault = (crc != stored)
-        .then(|| format!("checksum of its header is {crc:#010x} instead of {stored:#010x}"));
+    let fault = (crc != stored).then(|| {
+        Phrase::new(gettext_noop(
+            "checksum of its header is {found} instead of {stored}",
+        ))
+        .text("found", format!("{crc:#010x}"))
+        .text("stored", format!("{stored:#010x}"))
+    });
     Ok(Parsed::Header(header, fault))
 }
 
-fn contradiction(header: &Header, own: u64, sector: u64, sectors: u64) -> Option<String> {
+fn contradiction(header: &Header, own: u64, sector: u64, sectors: u64) -> Option<Phrase> {
     let entry_size = header.entry_size;
     if own != sector {
-        return Some(format!(
-            "its header says it belongs in sector {own}, not {sector}"
-        ));
+        return Some(
+            Phrase::new(gettext_noop(
+                "its header says it belongs in sector {own}, not {sector}",
+            ))
+            .text("own", own.to_string())
+            .text("sector", sector.to_string()),
+        );
     }
     if !(128..=MAX_ENTRY).contains(&entry_size) || !entry_size.is_power_of_two() {
-        return Some(format!("entry size {entry_size} is not 128, 256, … 4096"));
+        return Some(
+            Phrase::new(gettext_noop("entry size {size} is not 128, 256, … 4096"))
+                .text("size", entry_size.to_string()),
+        );
     }
     if header.entries_at < 2 {
-        return Some(format!(
-            "its entries in sector {} lie on the header or the MBR",
-            header.entries_at
-        ));
+        return Some(
+            Phrase::new(gettext_noop(
+                "its entries in sector {sector} lie on the header or the MBR",
+            ))
+            .text("sector", header.entries_at.to_string()),
+        );
     }
     if header.first_usable > header.last_usable || header.first_usable >= sectors {
-        return Some(format!(
-            "its usable sectors {} to {} make no sense",
-            header.first_usable, header.last_usable
-        ));
+        return Some(
+            Phrase::new(gettext_noop(
+                "its usable sectors {first} to {last} make no sense",
+            ))
+            .text("first", header.first_usable.to_string())
+            .text("last", header.last_usable.to_string()),
+        );
     }
     None
 }

@@ -12,8 +12,9 @@ use super::damage::Findings;
 use super::mbr::{BootSector, Entry};
 use super::{Partition, PartitionTable, TableKind, sort};
 use crate::error::Result;
+use crate::phrase::{Phrase, gettext_noop};
 use crate::storage::Storage;
-use crate::units::{ByteSize, KIB};
+use crate::units::KIB;
 
 pub(super) use encode::{USUAL_ENTRIES, array_bytes, encode, wipe};
 pub(super) use entries::{LEGACY_BOOT, describe_attributes};
@@ -184,8 +185,7 @@ pub(super) fn read(
     } else {
         findings.serious(
             sector_size,
-            "the MBR announces a GPT, but neither its primary nor its backup copy can be read: \
-             the partitions are lost",
+            Phrase::new(gettext_noop("the MBR announces a GPT, but neither its primary nor its backup copy can be read: the partitions are lost")),
         );
     }
     sort(&mut table.partitions);
@@ -200,18 +200,22 @@ fn judge_copies(copies: &Copies, disk_size: u64, findings: &mut Findings) {
     let backup_offset = copies.backup_at.saturating_mul(sector_size);
     let used = copies.best().map(|(_, is_primary)| is_primary);
     let primary_fault = match (&copies.primary, copies.primary.fault()) {
-        (Found::Nothing, _) => Some("primary GPT is missing".to_owned()),
-        (_, Some(why)) => Some(format!("primary GPT is damaged: {why}")),
+        (Found::Nothing, _) => Some(Phrase::new(gettext_noop("primary GPT is missing"))),
+        (_, Some(why)) => Some(
+            Phrase::new(gettext_noop("primary GPT is damaged: {reason}"))
+                .phrase("reason", why.clone()),
+        ),
         (_, None) => None,
     };
     let backup_is_good = copies.backup.good().is_some();
     if let Some(fault) = primary_fault {
         match used {
             Some(true) => {
-                findings.serious(sector_size, format!("{fault}; it is used all the same"));
+                findings.serious(sector_size, used_all_the_same(fault));
             }
             Some(false) if backup_is_good => {
-                findings.note(sector_size, format!("{fault}; the backup is used"));
+                let message = Phrase::new(gettext_noop("{finding}; the backup is used"));
+                findings.note(sector_size, message.phrase("finding", fault));
             }
             _ => findings.serious(sector_size, fault),
         }
@@ -219,15 +223,26 @@ fn judge_copies(copies: &Copies, disk_size: u64, findings: &mut Findings) {
     let displaced = judge_backup_place(copies, disk_size, findings);
     match (&copies.backup, copies.backup.fault()) {
         (Found::Nothing, _) if displaced => {}
-        (Found::Nothing, _) => findings.note(backup_offset, "backup GPT is missing"),
-        (_, Some(why)) if used == Some(false) => findings.serious(
+        (Found::Nothing, _) => findings.note(
             backup_offset,
-            format!("backup GPT is damaged: {why}; it is used all the same"),
+            Phrase::new(gettext_noop("backup GPT is missing")),
         ),
-        (_, Some(why)) => findings.note(backup_offset, format!("backup GPT is damaged: {why}")),
+        (_, Some(why)) => {
+            let message = Phrase::new(gettext_noop("backup GPT is damaged: {reason}"))
+                .phrase("reason", why.clone());
+            if used == Some(false) {
+                findings.serious(backup_offset, used_all_the_same(message));
+            } else {
+                findings.note(backup_offset, message);
+            }
+        }
         (_, None) => {}
     }
     judge_difference(copies, backup_offset, findings);
+}
+
+fn used_all_the_same(finding: Phrase) -> Phrase {
+    Phrase::new(gettext_noop("{finding}; it is used all the same")).phrase("finding", finding)
 }
 
 /// Says it when the backup is not in the last sector. True if the disk does not reach it.
@@ -240,28 +255,26 @@ fn judge_backup_place(copies: &Copies, disk_size: u64, findings: &mut Findings) 
     let named = copy.header.alternate;
     if named > last {
         let missing = (named - last).saturating_mul(sector_size);
-        findings.serious(
-            last.saturating_mul(sector_size),
-            format!(
-                "the disk is {} too short for its GPT: its end with the backup GPT was cut off",
-                ByteSize(missing)
-            ),
-        );
+        let message = Phrase::new(gettext_noop(
+            "the disk is {size} too short for its GPT: its end with the backup GPT was cut off",
+        ))
+        .size("size", missing);
+        findings.serious(last.saturating_mul(sector_size), message);
         return true;
     }
     if named > 1 && named < last && copies.backup_at == named {
+        let message = Phrase::new(gettext_noop(
+            "backup GPT is not at the end of the disk: the disk has grown by {size}",
+        ));
         findings.note(
             named * sector_size,
-            format!(
-                "backup GPT is not at the end of the disk: the disk has grown by {}",
-                ByteSize((last - named) * sector_size)
-            ),
+            message.size("size", (last - named) * sector_size),
         );
     } else if named <= 1 {
-        findings.note(
-            sector_size,
-            format!("primary GPT names sector {named} as the place of its backup"),
-        );
+        let message = Phrase::new(gettext_noop(
+            "primary GPT names sector {sector} as the place of its backup",
+        ));
+        findings.note(sector_size, message.text("sector", named.to_string()));
     }
     false
 }
@@ -272,27 +285,27 @@ fn judge_difference(copies: &Copies, backup_offset: u64, findings: &mut Findings
     };
     let (first, second) = (&primary.header, &backup.header);
     if second.alternate != 1 {
+        let message = Phrase::new(gettext_noop(
+            "backup GPT names sector {sector} as the place of the primary instead of 1",
+        ));
         findings.note(
             backup_offset,
-            format!(
-                "backup GPT names sector {} as the place of the primary instead of 1",
-                second.alternate
-            ),
+            message.text("sector", second.alternate.to_string()),
         );
     }
     let difference = if first.disk != second.disk {
-        "another disk GUID"
+        Phrase::new(gettext_noop("another disk GUID"))
     } else if primary.array != backup.array {
-        "other partitions"
+        Phrase::new(gettext_noop("other partitions"))
     } else if (first.first_usable, first.last_usable) != (second.first_usable, second.last_usable) {
-        "other usable sectors"
+        Phrase::new(gettext_noop("other usable sectors"))
     } else {
         return;
     };
-    findings.note(
-        backup_offset,
-        format!("backup GPT differs from the primary: it has {difference}"),
-    );
+    let message = Phrase::new(gettext_noop(
+        "backup GPT differs from the primary: it has {difference}",
+    ));
+    findings.note(backup_offset, message.phrase("difference", difference));
 }
 
 fn judge_protective(
@@ -304,14 +317,16 @@ fn judge_protective(
     let Some(protective) = boot.protective() else {
         findings.note(
             446,
-            "protective MBR is missing: Linux and firmware do not see this GPT",
+            Phrase::new(gettext_noop(
+                "protective MBR is missing: Linux and firmware do not see this GPT",
+            )),
         );
         return;
     };
     if !boot.signed {
         findings.note(
             510,
-            "protective MBR has lost its signature 55 AA: Linux and firmware do not see this GPT",
+            Phrase::new(gettext_noop("protective MBR has lost its signature 55 AA: Linux and firmware do not see this GPT")),
         );
     }
     let hybrid: Vec<Entry> = boot.ordinary().collect();
@@ -320,13 +335,10 @@ fn judge_protective(
         return;
     }
     if protective.start != 1 {
-        findings.note(
-            446,
-            format!(
-                "protective MBR begins at sector {} instead of 1: Linux does not see this GPT",
-                protective.start
-            ),
-        );
+        let message = Phrase::new(gettext_noop(
+            "protective MBR begins at sector {sector} instead of 1: Linux does not see this GPT",
+        ));
+        findings.note(446, message.text("sector", protective.start.to_string()));
     }
     judge_protective_size(protective, table, copies, findings);
 }
@@ -343,11 +355,11 @@ fn judge_protective_size(
     if protective.sectors == u32::MAX || covered == sectors {
         return;
     }
-    let message = format!(
-        "protective MBR covers {} of a {} disk",
-        ByteSize(covered.saturating_mul(table.sector_size)),
-        ByteSize(table.disk_size)
-    );
+    let message = Phrase::new(gettext_noop(
+        "protective MBR covers {covered} of a {size} disk",
+    ))
+    .size("covered", covered.saturating_mul(table.sector_size))
+    .size("size", table.disk_size);
     // A resized disk has been told already, by the place of the backup; this follows from it.
     let explained = copies
         .and_then(|copies| copies.primary.copy())
@@ -359,27 +371,23 @@ fn judge_protective_size(
 
 fn judge_hybrid(hybrid: &[Entry], table: &PartitionTable, findings: &mut Findings) {
     let slots: Vec<String> = hybrid.iter().map(|entry| entry.slot.to_string()).collect();
-    findings.note(
-        446,
-        format!(
-            "hybrid MBR: entry {} shows partitions to programs that do not know GPT",
-            slots.join(", ")
-        ),
-    );
+    let message = Phrase::new(gettext_noop(
+        "hybrid MBR: entry {entries} shows partitions to programs that do not know GPT",
+    ));
+    findings.note(446, message.text("entries", slots.join(", ")));
     for entry in hybrid {
         let start = u64::from(entry.start) * table.sector_size;
         let end = start + u64::from(entry.sectors) * table.sector_size;
         let matches = |partition: &Partition| partition.range == (start..end);
         if !table.partitions.iter().any(matches) {
-            findings.note(
-                446,
-                format!(
-                    "hybrid MBR entry {} (sectors {} to {}) is no partition of the GPT",
-                    entry.slot,
-                    entry.start,
-                    u64::from(entry.start) + u64::from(entry.sectors.max(1)) - 1
-                ),
-            );
+            let last = u64::from(entry.start) + u64::from(entry.sectors.max(1)) - 1;
+            let message = Phrase::new(gettext_noop(
+                "hybrid MBR entry {number} (sectors {first} to {last}) is no partition of the GPT",
+            ))
+            .count("number", u64::from(entry.slot))
+            .text("first", entry.start.to_string())
+            .text("last", last.to_string());
+            findings.note(446, message);
         }
     }
 }

@@ -121,7 +121,7 @@ fn a_damaged_snapshot_says_why() {
 fn findings_name_the_partition() {
     let mut contents = mbr_disk();
     contents.table.damage.push(platter::table::Damage {
-        message: "entry 3 overlaps entry 4".to_owned(),
+        message: platter::phrase::Phrase::new("entry 3 overlaps entry 4"),
         offset: 0,
         serious: true,
     });
