@@ -3,13 +3,13 @@
 use std::path::{Component, Path, PathBuf};
 
 use platter::chain::{Chain, ChainOptions};
-use platter::image::{FileReference, Format};
+use platter::image::{FileReference, Format, ImageInfo};
 use platter::job::Outcome;
 use platter::op::flatten;
 use platter::op::plan::{Plan, SpaceNeeded, command_line, name_of};
 use platter::op::rebase::{self, NewBacking, RebasePlan, check_reference, relink};
 use platter::op::sample::Effort;
-use platter::op::warning;
+use platter::op::warning::{self, Warning};
 use platter::phrase::{Phrase, gettext_noop};
 use platter::table::TableKind;
 use platter::{Control, Error, ErrorKind, Result, Stop};
@@ -199,11 +199,16 @@ fn plan_to_relink(subject: &Subject, wish: &Wish) -> Result<Plan> {
             .text("base", name_of(&wish.backing)),
         ),
     }
-    plan.warnings = warning::of_changed_backing(&subject.path, info)
-        .into_iter()
-        .collect();
+    plan.warnings = warnings(subject, info);
     plan.reads = files(&other).collect();
     Ok(plan.with_holders())
+}
+
+/// What else reads differently when the disk does.
+fn warnings(subject: &Subject, info: &ImageInfo) -> Vec<Warning> {
+    let snapshots = warning::of_changed_backing(&subject.path, info);
+    let overlays = warning::of_changed_base(&subject.path, &[]);
+    snapshots.into_iter().chain(overlays).collect()
 }
 
 fn plan(subject: &Subject, wish: &Wish) -> Plan {
@@ -252,8 +257,7 @@ pub(super) fn forget(subject: Subject) -> Draft {
             "What {name} does not hold itself reads as zeroes then.",
         ))];
         plan.writes = vec![subject.path.clone()];
-        let changed = warning::of_changed_backing(&subject.path, info);
-        plan.warnings = changed.into_iter().collect();
+        plan.warnings = warnings(&subject, info);
         let (path, format) = (subject.path.to_string_lossy(), subject.format.name());
         plan.by_hand = vec![command_line([
             "qemu-img", "rebase", "-f", format, "-u", "-b", "", &path,

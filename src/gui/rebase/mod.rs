@@ -9,7 +9,7 @@ use platter::Control;
 use platter::chain::Candidate;
 use platter::image::{self, Format};
 use platter::op::rebase::likely_backing_files;
-use platter::storage::{FileStorage, LockMode};
+use platter::storage::{FileId, FileStorage, LockMode};
 use relm4::adw::prelude::*;
 use relm4::prelude::*;
 use relm4::{adw, gtk};
@@ -224,13 +224,28 @@ impl RebaseForm {
 /// Looks at the folder and at the chain.
 fn find(subject: &Subject) -> Found {
     let found = likely_backing_files(&subject.path, &subject.options(), &Control::new());
+    let chain = subject.look();
+    let whole = chain.as_ref().is_ok_and(|chain| chain.disk().is_ok());
+    let present = chain.ok().filter(|_| whole).and_then(|chain| {
+        let below = chain.links().get(1)?.path.as_deref()?;
+        FileId::of(below).ok()
+    });
+    let is_present =
+        |candidate: &Candidate| present.is_some() && FileId::of(&candidate.path).ok() == present;
     let likely = found.unwrap_or_default();
-    let mut offered: Vec<Offer> = likely.iter().take(MOST).map(offer).collect();
+    // Who asks wants another one than that.
+    let (same, others): (Vec<_>, Vec<_>) = likely.iter().partition(|it| is_present(it));
+    let mut offered: Vec<Offer> = others.into_iter().take(MOST).map(offer).collect();
+    offered.extend(same.into_iter().map(|candidate| {
+        let mut offer = offer(candidate);
+        // Translators: the backing file in this line is the one that the image stands on already.
+        offer.label = format!("{} · {}", offer.label, gettext("as now"));
+        offer
+    }));
     offered.push(Offer {
         file: None,
         label: gettext("None: it stands on its own"),
     });
-    let whole = subject.look().and_then(|chain| chain.disk()).is_ok();
     Found::Folder(offered, whole)
 }
 
