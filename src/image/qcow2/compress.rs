@@ -1,24 +1,23 @@
-//! Compressing clusters, so that every reader of the format can inflate them.
+//! Compressing a cluster now and then, as a writer does: with the encoders of its thread.
 
 use std::cell::RefCell;
 
-use flate2::{Compress, FlushCompress, Status};
-use zstd::bulk::Compressor;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::image::qcow2::compressor::ClusterCompressor;
 use crate::image::qcow2::header::Compression;
 
-/// Readers inflate with a window of 2^12 bytes; a larger one would fail them.
-const DEFLATE_WINDOW_BITS: u8 = 12;
-/// The level of zlib's own default.
-const DEFLATE_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 3;
+/// The encoders of one thread, as far as they were needed.
+#[derive(Default)]
+struct Encoders {
+    zlib: Option<ClusterCompressor>,
+    zstd: Option<ClusterCompressor>,
+}
 
 /// Compresses `cluster` into `output`, whose former content is dropped. `false` when it does not
 /// get smaller.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Unsupported`] when the encoder fails.
+/// As [`ClusterCompressor::new`].
 pub(super) fn compress(
     compression: Compression,
     cluster: &[u8],
@@ -28,76 +27,17 @@ pub(super) fn compress(
         static ENCODERS: RefCell<Encoders> = RefCell::new(Encoders::default());
     }
     output.clear();
-    // No room for what would not be worth it.
-    output.resize(cluster.len() - 1, 0);
-    let length = ENCODERS.with_borrow_mut(|encoders| match compression {
-        Compression::Zlib => encoders.deflate(cluster, output),
-        Compression::Zstd => encoders.zstd(cluster, output),
-    })?;
-    output.truncate(length.unwrap_or(0));
-    Ok(length.is_some())
-}
-
-/// The encoders of one thread: their tables are worth more than a cluster to set up.
-#[derive(Default)]
-struct Encoders {
-    deflate: Option<Compress>,
-    zstd: Option<Compressor<'static>>,
-}
-
-impl Encoders {
-    fn deflate(&mut self, cluster: &[u8], output: &mut [u8]) -> Result<Option<usize>> {
-        let deflate = self.deflate.get_or_insert_with(|| {
-            let level = flate2::Compression::new(DEFLATE_LEVEL);
-            Compress::new_with_window_bits(level, false, DEFLATE_WINDOW_BITS)
-        });
-        deflate.reset();
-        let status = deflate
-            .compress(cluster, output, FlushCompress::Finish)
-            .map_err(failed)?;
-        if status == Status::StreamEnd {
-            return Ok(usize::try_from(deflate.total_out()).ok());
-        }
-        if !end_stream(deflate, cluster)? {
-            self.deflate = None;
-        }
-        Ok(None)
-    }
-
-    fn zstd(&mut self, cluster: &[u8], output: &mut [u8]) -> Result<Option<usize>> {
-        let zstd = match &mut self.zstd {
-            Some(zstd) => zstd,
-            none => none.insert(Compressor::new(ZSTD_LEVEL).map_err(failed)?),
+    ENCODERS.with_borrow_mut(|encoders| {
+        let encoder = match compression {
+            Compression::Zlib => &mut encoders.zlib,
+            Compression::Zstd => &mut encoders.zstd,
         };
-        // Fails for lack of room, and for nothing else that input could cause.
-        Ok(zstd.compress_to_buffer(cluster, output).ok())
-    }
-}
-
-/// Goes on without keeping anything, until the stream ends: zlib-rs 0.6 takes what a stream holds
-/// back at its end along into the next one, and has no room for it some time. Answers `false` when
-/// that does not come to an end.
-fn end_stream(deflate: &mut Compress, cluster: &[u8]) -> Result<bool> {
-    let mut rest = [0; 4096];
-    loop {
-        let (taken, made) = (deflate.total_in(), deflate.total_out());
-        let left = usize::try_from(taken)
-            .ok()
-            .and_then(|taken| cluster.get(taken..));
-        let status = deflate
-            .compress(left.unwrap_or_default(), &mut rest, FlushCompress::Finish)
-            .map_err(failed)?;
-        if status == Status::StreamEnd {
-            return Ok(true);
-        }
-        if (deflate.total_in(), deflate.total_out()) == (taken, made) {
-            return Ok(false);
-        }
-    }
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unsupported("cannot compress a cluster").with_source(error)
+        let encoder = match encoder {
+            Some(encoder) => encoder,
+            none => none.insert(ClusterCompressor::new(compression)?),
+        };
+        Ok(encoder.compress(cluster, output).is_some())
+    })
 }
 
 #[cfg(test)]
